@@ -1,0 +1,124 @@
+"""Every key of a run with its unit and default. Other configs start from here and say what they change.
+
+Presets, given after a colon (`--config=configs/hgad_elpv.py:paper`):
+  default   converges in minutes: whitened features, couplings that start as the identity, balanced losses.
+  paper     every published value of HGAD (Yao et al., ECCV 2024, and its released code) as far as the
+            backbone allows; 200 passes over 1024-pixel images, so days on a CPU.
+"""
+
+import ml_collections
+
+from hgad_jax.errors import UserError
+
+
+def get_config(preset: str = "default") -> ml_collections.ConfigDict:
+    """The configuration of a preset."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of initial parameters, order of images, and the held-out split
+
+    config.data = data = ml_collections.ConfigDict()
+    data.name = "folder"  # "folder" or "elpv"
+    data.root = ""  # folder: where the images are
+    data.follow_links = False  # folder: allow symbolic links that leave the root
+    data.split_seed = 0  # elpv: which good images are for testing
+    data.image_size = 256  # pixels; images are squashed to this square
+    data.workers = 2  # threads that decode images
+
+    config.backbone = backbone = ml_collections.ConfigDict()
+    backbone.name = "tf_efficientnet_lite0"  # timm's name
+    backbone.source = "package"  # pretrained weights: "package", or the path of a .pth file
+    backbone.taps = ("blocks.2", "blocks.4", "blocks.6")  # strides 8, 16, 32; channels 40, 112, 320
+    backbone.scales = (1,)  # input side divided by this for a further pass; each tap of each scale is a level
+
+    config.cache = cache = ml_collections.ConfigDict()
+    cache.dir = ""  # where training features are kept; "" is workdir/cache
+    cache.dtype = "float32"  # or "bfloat16", half the size
+
+    config.detector = detector = ml_collections.ConfigDict()
+    detector.name = "hgad"
+    detector.num_blocks = 8  # couplings per flow
+    detector.condition_channels = 64  # width of the position code, a multiple of 4
+    detector.hidden_ratio = 2.0  # hidden width of a coupling's subnet over its input width
+    detector.clamp = 1.9  # bound of a coupling's log-scale
+    detector.identity_init = True  # couplings start as the identity
+    detector.conditioning = "whiten"  # first layer: "none", "standardize" or "whiten"
+    detector.per_class = True  # first layer: statistics of each class, or of all together
+    detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
+    detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
+    detector.num_centres = 4  # Gaussian centres a class
+    detector.centre_distance = 5.0  # between the initial centres of two classes
+    detector.delta_scale = 0.1  # deviation of a class's further centres around its main one, at the start
+    detector.label_smoothing = 0.02  # of the mutual information
+
+    config.loss = loss = ml_collections.ConfigDict()  # weights
+    loss.likelihood = 1.0  # L_g, nats per dimension
+    loss.mutual_information = 0.01  # nats, maximised
+    loss.entropy = 0.0  # L_e, nats
+    loss.intra = 1.0  # L_in, nats per dimension; from stage two on
+    loss.log_sigmoid = 0.0  # L_z; from stage two on
+
+    config.train = train = ml_collections.ConfigDict()
+    train.epochs = 8.0  # passes over the good images
+    train.stage_two_epoch = 1.0  # when `intra` and `log_sigmoid` set in
+    train.batch_size = 32  # images, over all devices
+    train.micro_batches = 8  # parts of a device's batch, one after the other; fewer if they do not divide it
+    train.learning_rate = 1e-3  # peak
+    train.warmup_epochs = 1.0
+    train.warmup_start = 0.1  # learning rate at step 0 over its peak
+    train.final_learning_rate = 1e-3  # end of the cosine over its peak
+    train.hold_epochs = 0.0  # the cosine changes every so many epochs only; 0: at every step
+    train.beta1 = 0.95  # Adam
+    train.beta2 = 0.99
+    train.weight_decay = 0.0  # of the flow, added to the gradient
+    train.clip_norm = 1.0  # bound of the gradient's norm; 0: none
+    train.log_every = 10  # steps
+    train.checkpoint_every = 200  # steps
+    train.keep_checkpoints = 2
+
+    config.calibration = calibration = ml_collections.ConfigDict()
+    calibration.fraction = 0.15  # of each class's good images, held out of training
+    calibration.min_images = 10  # at least so many of each class
+
+    config.scoring = scoring = ml_collections.ConfigDict()
+    scoring.protocol = "calibrated"  # or "paper": normalised over the test set, true class given
+    scoring.classes = "inferred"  # calibrated: class of a test image "inferred" from it, or "given"
+    scoring.image_standardize = "position"  # map for the image score, standardised per "position" or "level"
+    scoring.pixel_standardize = "level"  # heat map, likewise
+    scoring.top_fraction = 0.01  # image score: mean of this share of highest pixels; 0: the maximum
+    scoring.sigma = 0.0  # pixels; Gaussian smoothing of the maps
+    scoring.batch_size = 8  # images
+    if preset not in PRESETS:
+        raise UserError(f"Preset '{preset}' is not known; known presets: {', '.join(PRESETS)}.")
+    PRESETS[preset](config)
+    return config
+
+
+def _paper(config: ml_collections.ConfigDict) -> None:
+    config.data.image_size = 1024
+    config.backbone.taps = ("blocks.4",)
+    config.backbone.scales = (1, 2, 4)
+    config.detector.update(
+        num_blocks=12,
+        condition_channels=256,
+        identity_init=False,
+        conditioning="none",
+        per_class=False,
+        regions=0,
+        num_centres=10,
+        delta_scale=1.0,
+    )
+    config.loss.update(mutual_information=100.0, entropy=1.0, intra=1.0, log_sigmoid=1.0)
+    config.train.update(
+        epochs=200.0,
+        stage_two_epoch=16.0,
+        batch_size=8,
+        learning_rate=2e-4,
+        warmup_epochs=16.0,
+        hold_epochs=8.0,
+        weight_decay=1e-4,
+        clip_norm=0.0,
+    )
+    config.scoring.protocol = "paper"
+
+
+PRESETS = {"default": lambda config: None, "paper": _paper}

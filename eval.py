@@ -1,0 +1,32 @@
+"""Evaluate a trained detector: `python eval.py --workdir=DIR`; prints a table and writes results.json."""
+
+from absl import flags
+
+from hgad_jax import cli
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
+_OUT = flags.DEFINE_string("out", None, "Folder for results.json; by default WORKDIR/eval.")
+_SPLIT = flags.DEFINE_string("split", "test", "Split of the dataset.")
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol", None, ["calibrated", "paper"], "How scores are normalised; by default as in the config."
+)
+_CLASSES = flags.DEFINE_enum(
+    "classes",
+    None,
+    ["inferred", "given"],
+    "Where test images' classes come from; by default as in the config.",
+)
+flags.mark_flag_as_required("workdir")
+
+
+def main():
+    """Evaluates the run in --workdir."""
+    from hgad_jax.evaluation.evaluate import evaluate  # after the flags: importing jax takes a second
+
+    evaluate(
+        _WORKDIR.value, out=_OUT.value, split=_SPLIT.value, protocol=_PROTOCOL.value, classes=_CLASSES.value
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

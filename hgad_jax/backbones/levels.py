@@ -1,0 +1,48 @@
+"""Feature levels of an image: taps of one pass, or of passes at several input scales."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hgad_jax import backbones
+from hgad_jax.resize import resize_aligned
+
+
+class Levels(NamedTuple):
+    """A frozen extractor of feature levels."""
+
+    sizes: tuple[tuple[int, int, int], ...]  # (h, w, C) of each level
+    weights_hash: str  # of the backbone's weights
+    variables: Any  # the backbone's parameters, passed to `apply`
+    apply: Callable  # (variables, uint8 [B, S, S, 3]) → tuple of float32 [B, h, w, C]; jitted
+
+
+def feature_levels(
+    name: str, *, taps: Sequence[str], scales: Sequence[int], image_size: int, source: str = "package"
+) -> Levels:
+    """The levels of square images, scale by scale, and within a scale tap by tap.
+
+    Args:
+      name: backbone.
+      taps: of the backbone, highest resolution first.
+      scales: divisors of the image's side; HGAD takes one tap at scales 1, 2 and 4. Images are made
+        smaller bilinearly with corners aligned and no smoothing, as the published code does.
+      image_size: side of the images in pixels.
+      source: of the weights, see `backbones.load`.
+    """
+    backbone = backbones.load(name, taps=tuple(taps), source=source)
+
+    def apply(variables, images):
+        levels = []
+        for scale in scales:
+            side = image_size // scale
+            scaled = images if scale == 1 else resize_aligned(images.astype(jnp.float32), side, side)
+            levels += backbone.apply(variables, scaled)
+        return tuple(levels)
+
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    shapes = jax.eval_shape(apply, backbone.variables, image)
+    sizes = tuple(s.shape[1:] for s in shapes)
+    return Levels(sizes, backbone.weights_hash, backbone.variables, jax.jit(apply))

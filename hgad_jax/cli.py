@@ -1,0 +1,79 @@
+"""What the scripts share: flags parsed, errors for the user shown as such."""
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from hgad_jax.errors import UserError
+
+
+def say(line: str) -> None:
+    """Shows a line to the user, above a progress bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses flags and runs `main`; a `UserError` ends the program with its message and status 2."""
+
+    def guarded(argv):
+        if len(argv) > 1:
+            _fail(f"Unexpected argument {argv[1]!r}: settings are given as --name=value.")
+        logging.set_verbosity(logging.WARNING)  # what is meant for the user goes through `say`
+        logging.get_absl_handler().setFormatter(None)
+        try:
+            main()
+        except UserError as error:
+            _fail(str(error))
+        except OSError as error:
+            if not str(error).startswith("Configuration is not available"):
+                raise
+            _fail(str(error))  # --config names a file that is not there
+        except KeyboardInterrupt:
+            _fail("Interrupted. Running the same command again goes on from the last checkpoint.")
+
+    with _config_errors():
+        app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        # ml_collections raises these for unknown keys and values of another type
+        _fail(f"{_named(argv, error)}\nEvery key with its meaning is in configs/default.py.")
+        raise  # not reached
+
+
+def _named(argv: list[str], error: Exception) -> str:
+    """The error with the flag it is about: ml_collections names the last part of an unknown key only."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    words = re.findall(r"\w+", text)
+    key = words[0] if words else ""
+    named = [a for a in argv if a.startswith("--config.") and key in a.split("=")[0].split(".")]
+    if isinstance(error, KeyError | AttributeError) and named:
+        return f"{named[0]}: unknown key. {' '.join(text.split())}"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _config_errors():
+    try:
+        yield
+    except UserError as error:  # raised by a config file while flags were parsed
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    sys.exit(2)

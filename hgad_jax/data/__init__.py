@@ -1,0 +1,43 @@
+"""Datasets, the image transform, the input pipeline and the cache of features."""
+
+from typing import Any
+
+from hgad_jax.data import elpv, folder
+from hgad_jax.data.records import Dataset, Record, fingerprint
+from hgad_jax.errors import UserError
+
+__all__ = ["Dataset", "Record", "fingerprint", "load_dataset"]
+
+
+def _load_folder(config: Any) -> Dataset:
+    if not config.root:
+        raise UserError(
+            "The dataset 'folder' needs to know where the images are: --config.data.root=DIR\n"
+            f"{folder.EXPECTED_TREE}"
+        )
+    return folder.load(config.root, follow_links=config.follow_links)
+
+
+_LOADERS = {
+    "elpv": lambda config: elpv.load(split_seed=config.split_seed),
+    "folder": _load_folder,
+}
+
+
+def load_dataset(config: Any) -> Dataset:
+    """List the images of the dataset a configuration names.
+
+    Args:
+        config: its `data` section, with the attributes `name` ("elpv" or "folder"), `root` and
+            `follow_links` (for "folder"), `split_seed` (for "elpv").
+
+    Raises:
+        UserError: an unknown name, or whatever is amiss with the images.
+    """
+    if config.name not in _LOADERS:
+        raise UserError(
+            f"config.data.name is '{config.name}', which is no known dataset; known are "
+            f"{', '.join(sorted(_LOADERS))}. For your own images: --config.data.name=folder "
+            "--config.data.root=DIR"
+        )
+    return _LOADERS[config.name](config)

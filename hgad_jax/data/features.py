@@ -1,0 +1,188 @@
+"""The cache of a frozen backbone's features: computed once, kept in files, read by index."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from hgad_jax.data import feature_files
+from hgad_jax.errors import UserError
+
+FORMAT_VERSION = 1  # part of every key: to be raised when the files change
+
+Batch = Mapping[str, np.ndarray]
+
+
+class FeatureCache(NamedTuple):
+    """The features of N images.
+
+    Attributes:
+        directory: the folder of the files.
+        levels: one `[N, h, w, C]` memory map per level, float32 or bfloat16, read-only.
+    """
+
+    directory: str
+    levels: tuple[np.ndarray, ...]
+
+    @property
+    def num_examples(self) -> int:
+        """The number of images, N."""
+        return self.levels[0].shape[0]
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Read the features of some images.
+
+        Args:
+            indices: integers `[B]`, in any order, repeated or not.
+
+        Returns:
+            A float32 `[B, h, w, C]` array per level, in memory.
+
+        Raises:
+            IndexError: an index outside of 0..N-1.
+        """
+        indices = np.asarray(indices)
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.num_examples:
+            raise IndexError(f"indices {indices.min()}..{indices.max()} of {self.num_examples} examples")
+        return tuple(np.asarray(level)[indices].astype(np.float32, copy=False) for level in self.levels)
+
+
+def open_or_build(
+    directory: str,
+    *,
+    key: Mapping[str, Any],
+    num_examples: int,
+    batches: Callable[[], Iterable[Batch]],
+    extract: Callable[[np.ndarray], Sequence[np.ndarray]],
+    dtype: str = "float32",
+    paths: Sequence[str] | None = None,
+    progress: bool = True,
+    log: Callable[[str], None] = logging.info,
+) -> FeatureCache:
+    """Open the features stored under `key`, or compute and store them.
+
+    Memory does not grow with the number of images. Of several processes that want the same features, one
+    computes them and the others wait. A damaged cache is rebuilt, with a warning.
+
+    Args:
+        directory: holds caches of any keys; made if need be.
+        key: all that the features depend on (weights, levels, transform, image size, files), as JSON.
+        num_examples: images, N.
+        batches: called to build; gives dictionaries of `image`, `index` `[B]` (0..N-1 in order) and
+            `valid` `[B]` (false only at the end), as `pipeline.image_batches` does.
+        extract: from a batch's images to one `[B, h, w, C]` array per level.
+        dtype: "float32", or "bfloat16" for half the size and 8 bits of precision.
+        paths: of the images, to name one in an error.
+        progress: whether to draw a bar while building, if there is a terminal.
+        log: gets a line on what was built or found.
+
+    Raises:
+        UserError: the disk is full or may not be written, or features are not finite.
+        ValueError: an unknown dtype, or batches that are not as above: a caller's mistake.
+    """
+    if dtype not in feature_files.STORED:
+        raise ValueError(f"dtype is '{dtype}', expected one of {sorted(feature_files.STORED)}")
+    if num_examples < 1:
+        raise ValueError(f"a cache needs at least one image, got {num_examples}")
+    contents = {"format": FORMAT_VERSION, "dtype": dtype, "num_examples": num_examples, "key": dict(key)}
+    contents = json.loads(json.dumps(contents))  # as it will be read back: tuples become lists
+    directory = os.path.abspath(os.path.expanduser(directory))
+    final = os.path.join(directory, _digest(contents))
+
+    # Before taking the lock: a whole cache on a read-only disk can still be opened.
+    levels, _ = feature_files.read(final, contents)
+    if levels is None:
+        features = _extracted(batches, extract, paths)
+        with feature_files.disk_errors(directory):
+            os.makedirs(directory, exist_ok=True)
+            with feature_files.locked(final):
+                levels = _read_or_build(final, contents, features, progress=progress, log=log)
+    else:
+        log(f"Features of {num_examples} images found in {final}")
+    return FeatureCache(final, levels)
+
+
+def _digest(contents: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_or_build(
+    final: str,
+    contents: Mapping[str, Any],
+    features: Iterable[Sequence[np.ndarray]],
+    *,
+    progress: bool,
+    log: Callable[[str], None],
+) -> tuple[np.ndarray, ...]:
+    """Open what another process finished while we waited for the lock, or build."""
+    levels, damage = feature_files.read(final, contents)
+    if levels is not None:
+        return levels
+    if damage:
+        logging.warning("The cache of features %s is damaged (%s) and is rebuilt.", final, damage)
+    feature_files.remove_leftovers(final)
+    log(_build(final, contents, features, progress=progress))
+    levels, damage = feature_files.read(final, contents)
+    if levels is None:
+        raise UserError(
+            f"The cache of features '{final}' was written but cannot be read ({damage}). Another program "
+            "changes that folder or the disk fails: choose another folder for the cache."
+        )
+    return levels
+
+
+def _build(
+    final: str, contents: Mapping[str, Any], features: Iterable[Sequence[np.ndarray]], *, progress: bool
+) -> str:
+    """Write a cache and return a line about it."""
+    start, total = time.monotonic(), contents["num_examples"]
+    with (
+        feature_files.unfinished(final) as folder,
+        tqdm(total=total, unit="image", disable=None if progress else True) as bar,
+    ):
+        with feature_files.LevelWriter(folder, num_examples=total, dtype=contents["dtype"]) as writer:
+            for levels in features:
+                writer.append(levels)
+                bar.update(len(levels[0]))
+            size = writer.finish()
+        feature_files.publish(folder, final, contents, writer.shapes)
+    seconds = time.monotonic() - start
+    return (
+        f"Features of {total} images computed in {seconds:.1f} s: {size / feature_files.MB:.1f} MB in {final}"
+    )
+
+
+def _extracted(
+    batches: Callable[[], Iterable[Batch]],
+    extract: Callable[[np.ndarray], Sequence[np.ndarray]],
+    paths: Sequence[str] | None,
+) -> Iterator[list[np.ndarray]]:
+    """Yield each batch's valid features, checked: a float32 `[count, h, w, C]` per level."""
+    start = 0
+    for batch in batches():
+        count = int(batch["valid"].sum())
+        if not np.array_equal(batch["index"][:count], np.arange(start, start + count)):
+            raise ValueError(f"batch of examples {batch['index']}, expected them in order from {start}")
+        levels = [np.asarray(level, np.float32)[:count] for level in extract(batch["image"])]
+        for number, level in enumerate(levels):
+            _refuse_not_finite(level, number, start, paths)
+        yield levels
+        start += count
+
+
+def _refuse_not_finite(level: np.ndarray, number: int, start: int, paths: Sequence[str] | None) -> None:
+    finite = np.isfinite(level).all(axis=(1, 2, 3))
+    if finite.all():
+        return
+    index = start + int(np.argmin(finite))
+    path = f" '{paths[index]}'" if paths else ""
+    raise UserError(
+        f"The features of image {index}{path} are not finite (level {number}). Look at the image; if it is "
+        "sound, the backbone's weights are not: fetch them again."
+    )

@@ -1,0 +1,99 @@
+"""The input pipeline: images in order for a backbone, and shuffled indices for training."""
+
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from hgad_jax.data.records import Record
+from hgad_jax.data.transforms import load_image
+
+_BATCHES_AHEAD = 2  # decoded while the current one is worked on
+
+
+def image_batches(
+    records: Sequence[Record], *, size: int, batch_size: int, num_workers: int = 0, start: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Decode images into batches of one shape, in the order of the records.
+
+    Args:
+        records: the images.
+        size: pixels of the square each is brought to.
+        batch_size: images per batch.
+        num_workers: threads that decode ahead of the consumer (Pillow decodes without holding the
+            interpreter's lock); 0 decodes when asked. The batches do not depend on it.
+        start: the first batch to yield, to go on where an earlier run stopped.
+
+    Yields:
+        `image` uint8 `[B, size, size, 3]`; `index` int32 `[B]`, the position in `records`; `valid`
+        bool `[B]`, false for the zeros that fill up the last batch (their index is 0).
+
+    Raises:
+        UserError: an image cannot be read; raised when its turn comes.
+    """
+
+    def load(index: int) -> dict[str, np.ndarray]:
+        return {
+            "image": load_image(records[index].path, size),
+            "index": np.int32(index),
+            "valid": np.bool_(True),
+        }
+
+    threads = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=_BATCHES_AHEAD * batch_size)
+    remaining = grain.MapDataset.range(min(start * batch_size, len(records)), len(records))
+    # Batched after the threads, so that they share the images of one batch.
+    batches = iter(
+        remaining.map(load)
+        .to_iter_dataset(threads)
+        .batch(batch_size, batch_fn=lambda examples: _pad(examples, batch_size))
+    )
+    try:
+        yield from batches
+    finally:
+        batches.close()  # else the threads live until the garbage collector comes
+
+
+def training_indices(num_examples: int, *, batch_size: int, seed: int) -> grain.MapDataset:
+    """Make the endless order of training: each epoch shuffles all examples anew.
+
+    A batch may hold the end of one epoch and the start of the next, so that every batch is full
+    and no example is dropped. The order is a function of the step alone: to resume, start at the step.
+
+    Args:
+        num_examples: in an epoch.
+        batch_size: examples per step.
+        seed: not negative; other seeds give unrelated orders.
+
+    Returns:
+        A random-access sequence: `order[step]` is int64 `[batch_size]`.
+
+    Raises:
+        ValueError: no examples, or an empty batch.
+    """
+    if num_examples < 1 or batch_size < 1:
+        raise ValueError(f"expected at least one example and one per batch: {num_examples}, {batch_size}")
+
+    # Not grain's own shuffle: it takes milliseconds per index for small datasets, and its epoch e of a
+    # seed is epoch e - 1 of the next seed.
+    @functools.lru_cache(maxsize=2)  # a batch mostly touches one epoch or two
+    def permutation(epoch: int) -> np.ndarray:
+        # Sorted random bits: their stream is the same in every NumPy, unlike that of `permutation`.
+        bits = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(num_examples)
+        return np.argsort(bits, kind="stable")
+
+    def batch(step: int) -> np.ndarray:
+        epochs, positions = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), num_examples)
+        return np.concatenate([permutation(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+
+    return grain.MapDataset.range(sys.maxsize // batch_size).map(batch)
+
+
+def _pad(examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:
+    """Stack examples along a new first axis and fill it up with zeros."""
+    batch = {}
+    for name, first in examples[0].items():
+        batch[name] = np.zeros((batch_size, *np.shape(first)), first.dtype)
+        np.stack([example[name] for example in examples], out=batch[name][: len(examples)])
+    return batch

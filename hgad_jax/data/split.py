@@ -1,0 +1,63 @@
+"""Which good images are held out of training, to calibrate scores on."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from absl import logging
+
+from hgad_jax.data.records import Record
+from hgad_jax.errors import UserError
+
+_FEWEST = 4  # good images of a class: two to train on, two to calibrate on
+
+
+def hold_out(
+    records: Sequence[Record], *, fraction: float, min_images: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Splits good images, class by class, by a hash of their content.
+
+    Equal images have equal hashes and stay on one side, so that a duplicate of a training image cannot
+    make the held-out scores look too good.
+
+    Args:
+      records: good images.
+      fraction: share to hold out of each class.
+      min_images: at least so many of each class, unless that would be more than half of them.
+      seed: other seeds give other splits.
+
+    Returns:
+      Indices to train on, and indices held out, both ascending.
+
+    Raises:
+      UserError: a class has too few different images.
+    """
+    train, held = [], []
+    hashes = [_content_hash(record.path, seed) for record in records]
+    for name in sorted({record.class_name for record in records}):
+        indices = [i for i, record in enumerate(records) if record.class_name == name]
+        wanted = min(max(math.ceil(fraction * len(indices)), min_images), len(indices) // 2)
+        distinct = sorted({hashes[i] for i in indices})
+        if len(distinct) < _FEWEST:
+            raise UserError(
+                f"Class '{name}' has {len(distinct)} different good images "
+                f"(such as {records[indices[0]].path}), expected at least {_FEWEST}: some to train on, some "
+                "to calibrate scores on. Add images."
+            )
+        if wanted < min_images:
+            logging.warning(
+                "Class '%s' has %d good images: only %d are held out for calibration, %d are advised.",
+                *(name, len(indices), wanted, min_images),
+            )
+        chosen = set(distinct[: max(2, wanted * len(distinct) // len(indices))])
+        held += [i for i in indices if hashes[i] in chosen]
+        train += [i for i in indices if hashes[i] not in chosen]
+    return sorted(train), sorted(held)
+
+
+def _content_hash(path: str, seed: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(f"{seed}\n".encode() + file.read()).hexdigest()
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}. Mend or remove it.") from error

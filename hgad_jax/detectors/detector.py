@@ -1,0 +1,38 @@
+"""What a detector is: a value that holds pure functions."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+
+class Evidence(NamedTuple):
+    """What a detector says of a batch of images: per level a map, per image its class."""
+
+    log_likelihood: tuple[jax.Array, ...]  # [B, h, w]: of the features given the class, nats per dimension
+    negative_entropy: tuple[jax.Array, ...]  # [B, h, w]: of the class posterior, in nats
+    class_log_prob: jax.Array  # [B, K]: log p(image | class), summed over positions and levels, in nats
+    class_ids: jax.Array  # [B] int32: the class used, given or most probable
+
+
+class Detector(NamedTuple):
+    """Pure functions over `params` (trained) and `constants` (fitted once, then fixed).
+
+    init(key, batches): `batches` is one callable per level (see `flows.conditioning.fit_affine`)
+      → (params, constants).
+    abstract(sizes): map sizes `(h, w, C)` per level → (params, constants) as `jax.ShapeDtypeStruct`s, to
+      restore a checkpoint into.
+    prepare(constants, features, labels): features per level `[B, h, w, C]`, class ids `[B]` → the flows'
+      inputs, a pytree of `[B, ...]`: all that is not trained, done once per batch.
+    loss(params, constants, inputs, labels, weights): a dict of loss weights → (scalar, dict of scalar
+      metrics); a mean over images, so that the losses of equal parts of a batch average to the loss of the
+      whole.
+    evidence(params, constants, features, class_ids): with `class_ids=None` each image's class is found
+      → `Evidence`.
+    """
+
+    init: Callable
+    abstract: Callable
+    prepare: Callable
+    loss: Callable
+    evidence: Callable

@@ -1,0 +1,169 @@
+"""HGAD: a flow per level under the hierarchical mixture, one model for all classes."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hgad_jax.detectors.detector import Detector, Evidence
+from hgad_jax.distributions import mixture
+from hgad_jax.distributions.mixture import MixtureParams
+from hgad_jax.flows import flow
+from hgad_jax.flows.conditioning import Affine, apply_affine, fit_affine, group_log_prob, identity_affine
+from hgad_jax.flows.coupling import CouplingParams
+from hgad_jax.flows.rotation import random_rotations
+
+
+class LevelParams(NamedTuple):
+    """What is trained of one level."""
+
+    flow: CouplingParams
+    mixture: MixtureParams
+
+
+class LevelConstants(NamedTuple):
+    """What is fixed of one level."""
+
+    first: Affine  # fitted to the features
+    rotations: jax.Array  # [blocks, C, C], drawn
+
+
+def hgad(
+    *,
+    num_classes: int,
+    num_blocks: int,
+    condition_channels: int,
+    hidden_ratio: float,
+    clamp: float,
+    identity_init: bool,
+    conditioning: str,
+    per_class: bool,
+    regions: int,
+    shrinkage: float,
+    num_centres: int,
+    centre_distance: float,
+    delta_scale: float,
+    label_smoothing: float,
+) -> Detector:
+    """The HGAD detector. Hyper-parameters are the keys of `config.detector`, explained in its defaults.
+
+    Its loss weights are `likelihood`, `mutual_information`, `entropy`, `intra` and `log_sigmoid`.
+    """
+    per_class = per_class and conditioning != "none"
+    initial_centres = functools.partial(mixture.block_identity_centres, num_classes, distance=centre_distance)
+
+    def first_layer(batches):
+        channels = next(iter(batches()))[0].shape[-1]
+        if conditioning == "none":
+            return identity_affine(channels)
+        return fit_affine(
+            batches,
+            num_classes,
+            kind=conditioning,
+            per_class=per_class,
+            regions=regions,
+            shrinkage=shrinkage,
+            # With statistics per class all classes would fall onto the origin: each gets its own place.
+            offsets=np.asarray(initial_centres(channels)) if per_class else None,
+        )
+
+    def init_level(key, first):
+        channels = first.mean.shape[-1]
+        flow_key, mixture_key, rotation_key = jax.random.split(key, 3)
+        rotations = random_rotations(rotation_key, num_blocks, channels)
+        centres = initial_centres(channels)
+        if identity_init:  # such couplings leave a class where it is, but for the rotations
+            centres = functools.reduce(lambda c, r: c @ r.T, rotations, centres)
+        flow_params = flow.init_params(
+            flow_key,
+            channels=channels,
+            num_blocks=num_blocks,
+            condition_channels=condition_channels,
+            hidden_ratio=hidden_ratio,
+            identity=identity_init,
+        )
+        mixture_params = mixture.init_params(
+            mixture_key, centres, num_centres=num_centres, delta_scale=delta_scale
+        )
+        return LevelParams(flow_params, mixture_params), LevelConstants(first, rotations)
+
+    def init_from(key, firsts):
+        levels = [
+            init_level(k, first) for k, first in zip(jax.random.split(key, len(firsts)), firsts, strict=True)
+        ]
+        return tuple(params for params, _ in levels), tuple(constants for _, constants in levels)
+
+    def init(key, batches):
+        firsts = [first_layer(level) for level in batches]
+        return jax.jit(init_from)(key, firsts)
+
+    def abstract_first(h, w, channels):
+        if conditioning == "none":
+            return jax.eval_shape(lambda: identity_affine(channels))
+        groups = num_classes if per_class else 1
+        h, w = (h, w) if regions else (1, 1)
+        count = min(max(regions, 1), h * w)
+
+        def array(*shape, dtype=np.float32):
+            return jax.ShapeDtypeStruct((groups, *shape), dtype)
+
+        return Affine(
+            mean=array(h, w, channels),
+            matrix=array(count, channels, channels),
+            regions=array(h, w, dtype=np.int32),
+            offset=array(channels),
+            log_det=array(count),
+        )
+
+    def abstract(sizes):
+        firsts = [abstract_first(*size) for size in sizes]
+        return jax.eval_shape(init_from, jax.eval_shape(lambda: jax.random.key(0)), firsts)
+
+    def prepare(constants, features, labels):
+        groups = labels if per_class else jnp.zeros_like(labels)
+        return tuple(apply_affine(c.first, x, groups) for c, x in zip(constants, features, strict=True))
+
+    def latents(params, rotations, inputs):
+        """Per level z and the log-det of first layer and flow together."""
+        for level, level_rotations, (x, first_log_det) in zip(params, rotations, inputs, strict=True):
+            z, log_det = flow.forward(level.flow, level_rotations, x, clamp=clamp)
+            yield level, z, first_log_det + log_det
+
+    def loss(params, constants, inputs, labels, weights):
+        total, metrics = 0.0, {}
+        rotations = [c.rotations for c in constants]
+        for index, (level, z, log_det) in enumerate(latents(params, rotations, inputs)):
+            terms = mixture.loss_terms(level.mixture, z, log_det, labels, smoothing=label_smoothing)
+            signed = terms._replace(mutual_information=-terms.mutual_information)
+            total += sum(weights[name] * value for name, value in signed._asdict().items())
+            metrics |= {f"level{index}/{name}": value for name, value in terms._asdict().items()}
+        return total, metrics
+
+    def evidence(params, constants, features, class_ids=None):
+        class_log_prob = None
+        if per_class:  # the first layer finds the class, so that the flow runs once
+            class_log_prob = sum(group_log_prob(c.first, x) for c, x in zip(constants, features, strict=True))
+            class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
+        groups = class_ids if per_class else jnp.zeros(len(features[0]), jnp.int32)
+        rotations = [c.rotations for c in constants]
+        levels = list(latents(params, rotations, prepare(constants, features, groups)))
+        log_probs = []  # [B, h, w, K] of each level, in nats
+        for level, z, log_det in levels:
+            log_prob = mixture.class_log_prob(level.mixture, z)
+            log_probs.append(log_prob + jnp.broadcast_to(log_det[..., None], log_prob.shape))
+        if class_log_prob is None:
+            class_log_prob = sum(log_prob.sum((1, 2)) for log_prob in log_probs)
+            class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
+        return Evidence(
+            log_likelihood=tuple(
+                jnp.take_along_axis(log_prob, class_ids[:, None, None, None], -1)[..., 0] / x.shape[-1]
+                for log_prob, x in zip(log_probs, features, strict=True)
+            ),
+            negative_entropy=tuple(mixture.negative_entropy(level.mixture, z) for level, z, _ in levels),
+            class_log_prob=class_log_prob,
+            class_ids=class_ids.astype(jnp.int32),
+        )
+
+    return Detector(init, abstract, prepare, loss, evidence)

@@ -1,0 +1,1 @@
+"""Normalizing flows over feature maps: forward and inverse, each with its log-determinant."""

@@ -1,0 +1,59 @@
+"""Linear layers whose gradients XLA's CPU backend computes fast.
+
+Derived by itself, the backward pass of a dense layer spends half of its time on two things that are not
+its mathematics, and both are written out here instead:
+
+- the gradient of a broadcast addition is a sum over leading axes, which the CPU backend threads badly
+  (26 to 40 ms on two cores where one needs 3); as a product with a vector of ones it takes 0.9 ms;
+- the gradient of a kernel comes with a transposed copy of the wide hidden layer; contracted over the
+  vectors with the *narrow* operand on the left, it needs none.
+
+On accelerators both forms are equally good.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def sum_leading(x: jax.Array, ndim: int) -> jax.Array:
+    """Sum over all but the last `ndim` axes, as a matrix product with ones."""
+    lead, trail = x.shape[: x.ndim - ndim], x.shape[x.ndim - ndim :]
+    flat = x.reshape(math.prod(lead), math.prod(trail))
+    return (jnp.ones((flat.shape[0],), x.dtype) @ flat).reshape(trail)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+@jax.custom_vjp
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """x @ kernel + bias.
+
+    Args:
+      x: `[..., D]`.
+      kernel: `[D, E]`.
+      bias: `[E]`, or `[h, w, E]` where it depends on the position; broadcast over x's leading axes.
+
+    Returns:
+      `[..., E]`.
+    """
+    product = (_rows(x) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
+    return product + jnp.broadcast_to(bias, product.shape)
+
+
+def _dense_forward(x, kernel, bias):
+    return dense(x, kernel, bias), (x, kernel, jnp.empty((0,) * bias.ndim))  # of the bias, the rank only
+
+
+def _dense_backward(residuals, g):
+    x, kernel, rank_of_bias = residuals
+    rows, g_rows = _rows(x), _rows(g)
+    narrow_output = g_rows.shape[1] < rows.shape[1]
+    kernel_gradient = (g_rows.T @ rows).T if narrow_output else rows.T @ g_rows
+    return (g_rows @ kernel.T).reshape(x.shape), kernel_gradient, sum_leading(g, rank_of_bias.ndim)
+
+
+dense.defvjp(_dense_forward, _dense_backward)

@@ -1,0 +1,64 @@
+"""The 2-D position code that conditions every coupling (HGAD, CFLOW-AD: section "positional encoding")."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class AxisCodes(NamedTuple):
+    """The position code of a map, one half per axis.
+
+    The code of position (y, x) is the concatenation `[columns[x], rows[y]]`: its first half depends on
+    the column alone, its second on the row alone. Kept apart, a linear projection of all h·w codes costs
+    h + w products instead of h·w.
+    """
+
+    columns: jax.Array  # [w, P/2]
+    rows: jax.Array  # [h, P/2]
+
+
+def sinusoids(length: int, channels: int) -> np.ndarray:
+    """Sines in even and cosines in odd channels of the integer positions 0 … length − 1.
+
+    Frequency i is 10000^(−2i/channels), so that `channels` is half of the whole code's width.
+
+    Returns:
+      float32 `[length, channels]`.
+    """
+    frequencies = 10_000.0 ** (-np.arange(0, channels, 2) / channels)
+    angles = np.arange(length)[:, None] * frequencies[None, :]
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, channels).astype(np.float32)
+
+
+def axis_codes(height: int, width: int, channels: int) -> AxisCodes:
+    """The position code of a height × width map, `channels` wide (a multiple of four)."""
+    if channels % 4:
+        raise ValueError(f"A 2-D position code has a multiple of 4 channels, got {channels}.")
+    half = channels // 2
+    return AxisCodes(jnp.asarray(sinusoids(width, half)), jnp.asarray(sinusoids(height, half)))
+
+
+def position_map(codes: AxisCodes) -> jax.Array:
+    """The whole code `[h, w, P]`, as papers write it."""
+    h, w, half = codes.rows.shape[0], codes.columns.shape[0], codes.rows.shape[1]
+    columns = jnp.broadcast_to(codes.columns[None, :, :], (h, w, half))
+    rows = jnp.broadcast_to(codes.rows[:, None, :], (h, w, half))
+    return jnp.concatenate([columns, rows], axis=-1)
+
+
+def project(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
+    """`position_map(codes) @ kernel`, with h + w products instead of h·w.
+
+    Args:
+      codes: position code of `[h, w, P]`.
+      kernel: `[P, D]`.
+
+    Returns:
+      `[h, w, D]`.
+    """
+    half = codes.rows.shape[1]
+    columns = codes.columns @ kernel[:half]
+    rows = codes.rows @ kernel[half:]
+    return columns[None, :, :] + rows[:, None, :]

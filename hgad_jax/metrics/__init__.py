@@ -1,0 +1,1 @@
+"""Metrics of anomaly detection: ranking of images and pixels, overlap of regions."""

@@ -1,0 +1,56 @@
+"""From maps per level to one anomaly map at image size, and from that to an image score.
+
+Higher anomaly = more anomalous, everywhere in this package's output.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hgad_jax.resize import resize_aligned
+
+
+def upsample_and_sum(maps: tuple[jax.Array, ...], size: int) -> jax.Array:
+    """Sum over levels of maps `[B, h, w]`, each brought to `[B, size, size]` bilinearly, corners aligned."""
+    return sum(resize_aligned(m[..., None], size, size)[..., 0] for m in maps)
+
+
+@functools.cache
+def _gaussian_matrix(size: int, sigma: float) -> np.ndarray:
+    """`[size, size]` rows of a Gaussian filter with mirrored edges (d c b a | a b c d | d c b a).
+
+    Cut off at four deviations, as `scipy.ndimage.gaussian_filter` does by default.
+    """
+    radius = int(4.0 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    matrix = np.zeros((size, size))
+    mirrored = (np.arange(size)[:, None] + offsets[None, :]) % (2 * size)
+    mirrored = np.minimum(mirrored, 2 * size - 1 - mirrored)
+    np.add.at(matrix, (np.arange(size)[:, None], mirrored), kernel[None, :])
+    return matrix.astype(np.float32)
+
+
+def smooth(maps: jax.Array, sigma: float) -> jax.Array:
+    """Gaussian filter over the last two axes of `[B, h, w]`; sigma in pixels, 0 changes nothing."""
+    if sigma == 0:
+        return maps
+    rows = jnp.asarray(_gaussian_matrix(maps.shape[1], sigma))
+    columns = jnp.asarray(_gaussian_matrix(maps.shape[2], sigma))
+    return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns)
+
+
+def image_score(maps: jax.Array, top_fraction: float) -> jax.Array:
+    """Mean of each map's highest values: `[B, h, w]` → `[B]`.
+
+    Args:
+      maps: anomaly maps.
+      top_fraction: share of pixels in the mean; 0 means the maximum alone.
+    """
+    flat = maps.reshape(maps.shape[0], -1)
+    count = max(1, math.ceil(top_fraction * flat.shape[1]))
+    return jax.lax.top_k(flat, count)[0].mean(-1)

@@ -1,0 +1,1 @@
+"""Training: step, schedules, optimiser, checkpoints, and the loop that joins them."""

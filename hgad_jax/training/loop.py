@@ -1,0 +1,231 @@
+"""Training: from a config and a folder to a calibrated model in checkpoints."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from hgad_jax.config import validate
+from hgad_jax.data import Dataset, load_dataset
+from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.pipeline import training_indices
+from hgad_jax.data.split import hold_out
+from hgad_jax.errors import UserError
+from hgad_jax.scoring.calibration import Calibration, fit_calibration
+from hgad_jax.training import checkpoints, schedules, workdir
+from hgad_jax.training.metric_log import MetricLog
+from hgad_jax.training.optimizers import adam
+from hgad_jax.training.setup import Model, abstract_model, build_model, cached_features, evidence_function
+from hgad_jax.training.step import TrainState, data_mesh, init_state, make_train_step, replicate, shard_batch
+
+_READ = 64  # images at a time from the cache, outside of training steps
+
+
+class TrainingSet(NamedTuple):
+    """Features of the good images, and which of them are trained on."""
+
+    cache: FeatureCache
+    labels: np.ndarray  # [N] int32
+    train: np.ndarray  # indices
+    held_out: np.ndarray  # indices
+
+    def batches(self, indices: np.ndarray):
+        """Yields features of all levels and labels."""
+        for start in range(0, len(indices), _READ):
+            part = indices[start : start + _READ]
+            yield self.cache.gather(part), self.labels[part]
+
+
+def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = logging.info) -> TrainState:
+    """Trains, or goes on training, in a folder.
+
+    Args:
+      config: as `configs/default.py` makes it.
+      directory: the run's folder; running again with the same config goes on where it stopped.
+      log: gets the lines meant for the user.
+
+    Returns:
+      The final state, which is also in the last checkpoint.
+
+    Raises:
+      UserError: something in config, data or folder that the user can mend, or a loss that is not finite.
+    """
+    directory = Path(directory)
+    config = config.copy_and_resolve_references()
+    if config.data.root:  # so that the run can be evaluated from any folder
+        config.data.root = str(Path(config.data.root).expanduser().absolute())
+    mesh = data_mesh()
+    validate(config, mesh.size)
+    dataset = load_dataset(config.data)
+    workdir.prepare(directory, config)
+    model = build_model(config, len(dataset.classes))
+    data = _training_set(config, model, dataset, directory, log)
+    log(_describe(dataset, data, model, mesh))
+    with checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager:
+        return _train(config, model, data, dataset.classes, manager, directory, mesh, log)
+
+
+def _training_set(config, model, dataset: Dataset, directory: Path, log) -> TrainingSet:
+    train, held_out = hold_out(
+        dataset.train,
+        fraction=config.calibration.fraction,
+        min_images=config.calibration.min_images,
+        seed=config.seed,
+    )
+    cache_dir = config.cache.dir or str(directory / "cache")
+    cache = cached_features(config, model.levels, dataset.train, cache_dir, log)
+    labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
+    return TrainingSet(cache, labels, np.array(train), np.array(held_out))
+
+
+def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
+    shapes = ", ".join("×".join(map(str, size)) for size in model.levels.sizes)
+    return (
+        f"{dataset.name}: {len(dataset.classes)} class(es), {len(data.train)} good images to train on, "
+        f"{len(data.held_out)} to calibrate on; levels {shapes}; {mesh.size} device(s)"
+    )
+
+
+class _Schedule(NamedTuple):
+    steps: int
+    optimizer: Any
+    loss_weights: Callable
+
+
+def _schedule(config, num_examples: int) -> _Schedule:
+    """Turns the config's epochs into steps."""
+    train, loss = config.train, dict(config.loss)
+    per_epoch = num_examples / train.batch_size
+
+    def steps(epochs):
+        return math.ceil(epochs * per_epoch)
+
+    learning_rate = schedules.learning_rate(
+        peak=train.learning_rate,
+        total_steps=max(1, steps(train.epochs)),
+        warmup_steps=steps(train.warmup_epochs),
+        warmup_start=train.warmup_start,
+        final=train.final_learning_rate,
+        hold_steps=max(1, steps(train.hold_epochs)),
+    )
+    optimizer = adam(
+        learning_rate,
+        beta1=train.beta1,
+        beta2=train.beta2,
+        weight_decay=train.weight_decay,
+        clip_norm=train.clip_norm,
+    )
+    weights = schedules.loss_weights(
+        loss, stage_two_step=steps(train.stage_two_epoch), stage_two_only=("intra", "log_sigmoid")
+    )
+    return _Schedule(steps(train.epochs), optimizer, weights)
+
+
+def _train(config, model, data, classes, manager, directory, mesh, log) -> TrainState:
+    schedule = _schedule(config, len(data.train))
+    state, constants, start = _start(config, model, data, schedule.optimizer, manager, log)
+    state, constants = replicate(mesh, state), replicate(mesh, constants)
+    evidence = evidence_function(model)
+
+    def save(state):
+        step = int(state.step)
+        calibration = calibrate(evidence, state.params, constants, data, model.num_classes)
+        bad = [name for name, levels in calibration._asdict().items() if not _all_finite(levels)]
+        if bad:
+            raise _not_finite(f"after step {step}", bad, manager)
+        items = {"params": state.params, "opt_state": state.opt_state, "constants": constants}
+        metadata = {"config": workdir.config_as_json(config), "classes": list(classes)}
+        checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
+
+    if start >= schedule.steps and start > 0:
+        log(f"{directory}: all {schedule.steps} steps are done; nothing to train")
+        return state
+    train_step = make_train_step(
+        model.detector,
+        schedule.optimizer,
+        schedule.loss_weights,
+        mesh,
+        micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
+    )
+    order = training_indices(len(data.train), batch_size=config.train.batch_size, seed=config.seed)
+    bar = tqdm(total=schedule.steps, initial=start, desc="training", unit="step", dynamic_ncols=True)
+    pending = []  # metrics on the device; fetched together so that the host does not wait at every step
+    with bar, contextlib.closing(MetricLog(directory, start)) as metric_log:
+        for step in range(start, schedule.steps):
+            indices = data.train[order[step]]
+            batch = shard_batch(mesh, (data.cache.gather(indices), data.labels[indices]))
+            state, metrics = train_step(state, constants, *batch)
+            pending.append(metrics)
+            done = step + 1
+            last = done == schedule.steps
+            if last or done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0:
+                mean = _fetch(pending, done, manager)
+                metric_log.write(done, mean)
+                bar.update(len(pending))
+                bar.set_postfix(loss=f"{mean['loss']:.4f}")
+                pending.clear()
+            if last or done % config.train.checkpoint_every == 0:
+                save(state)
+    if not schedule.steps:  # the untrained model, for comparison
+        save(state)
+    log(f"{directory}: {schedule.steps} steps done, model saved")
+    return state
+
+
+def _start(config, model, data, optimizer, manager, log):
+    """State and constants to start with: the newest checkpoint's, or new ones."""
+    step = checkpoints.latest_step(manager)
+    if step is None:
+        batches = [_level_batches(data, level) for level in range(len(model.levels.sizes))]
+        params, constants = model.detector.init(jax.random.key(config.seed), batches)
+        return init_state(params, optimizer), constants, 0
+    abstract = abstract_model(model)
+    abstract["opt_state"] = jax.eval_shape(optimizer.init, abstract["params"])
+    restored = checkpoints.restore(manager, step, abstract)
+    log(f"Going on from step {step}")
+    state = TrainState(np.int32(step), restored["params"], restored["opt_state"])
+    return state, restored["constants"], step
+
+
+def _level_batches(data: TrainingSet, level: int):
+    return lambda: ((features[level], labels) for features, labels in data.batches(data.train))
+
+
+def _fetch(pending, done: int, manager) -> dict[str, float]:
+    """Mean metrics of the pending steps; ends the run if one of them is not finite."""
+    fetched = jax.device_get(pending)
+    for step, metrics in enumerate(fetched, start=done - len(fetched) + 1):
+        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+        if bad:
+            raise _not_finite(f"at step {step}", bad, manager)
+    return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
+
+
+def _all_finite(levels) -> bool:
+    return all(np.isfinite(level).all() for level in levels)
+
+
+def _not_finite(when: str, names: list[str], manager) -> UserError:
+    saved = checkpoints.latest_step(manager)
+    kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
+    return UserError(
+        f"Not finite {when}: {', '.join(names)} ({kept}). Training diverged: lower "
+        "config.train.learning_rate, set config.train.clip_norm, or raise config.detector.shrinkage."
+    )
+
+
+def calibrate(
+    evidence: Callable, params: Any, constants: Any, data: TrainingSet, num_classes: int
+) -> Calibration:
+    """Calibration on the held-out good images, given their class."""
+    maps = []
+    for features, labels in data.batches(data.held_out):
+        maps.append(jax.device_get(evidence(params, constants, features, labels).log_likelihood))
+    levels = [np.concatenate(level) for level in zip(*maps, strict=True)]
+    return fit_calibration(levels, data.labels[data.held_out], num_classes)

@@ -1,0 +1,94 @@
+"""What training, evaluation and prediction build from a config in the same way."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hgad_jax import detectors
+from hgad_jax.backbones.levels import Levels, feature_levels
+from hgad_jax.data import fingerprint
+from hgad_jax.data.features import FeatureCache, open_or_build
+from hgad_jax.data.pipeline import image_batches
+from hgad_jax.data.records import Record
+from hgad_jax.data.transforms import TRANSFORM_VERSION
+from hgad_jax.detectors import Detector
+from hgad_jax.errors import UserError
+from hgad_jax.scoring.calibration import abstract_calibration
+
+EXTRACT_BATCH = 8  # images at a time through the backbone
+
+
+class Model(NamedTuple):
+    """The parts of a run that follow from its config and the number of its classes."""
+
+    levels: Levels
+    detector: Detector
+    num_classes: int
+
+
+def build_model(config: Any, num_classes: int) -> Model:
+    """Loads the backbone and makes the detector.
+
+    Raises:
+      UserError: an unknown backbone or tap, or more classes than a level has channels.
+    """
+    levels = feature_levels(
+        config.backbone.name,
+        taps=config.backbone.taps,
+        scales=config.backbone.scales,
+        image_size=config.data.image_size,
+        source=config.backbone.source,
+    )
+    narrowest = min(channels for _, _, channels in levels.sizes)
+    if num_classes > narrowest:
+        raise UserError(
+            f"{num_classes} classes, but a level of config.backbone.taps={tuple(config.backbone.taps)} has "
+            f"only {narrowest} channels: classes cannot be told apart there. Choose taps with more channels."
+        )
+    return Model(levels, detectors.create(config.detector, num_classes), num_classes)
+
+
+def abstract_model(model: Model) -> dict[str, Any]:
+    """Shapes of what a checkpoint holds for prediction, to restore it into."""
+    params, constants = model.detector.abstract(model.levels.sizes)
+    calibration = abstract_calibration(model.levels.sizes, model.num_classes)
+    return {"params": params, "constants": constants, "calibration": calibration}
+
+
+def cached_features(
+    config: Any, levels: Levels, records: Sequence[Record], directory: str, log
+) -> FeatureCache:
+    """The features of the records, from the cache or computed now."""
+
+    def batches():
+        return image_batches(
+            records,
+            size=config.data.image_size,
+            batch_size=EXTRACT_BATCH,
+            num_workers=config.data.workers,
+        )
+
+    return open_or_build(
+        directory,
+        key={
+            "images": fingerprint(records),
+            "transform": TRANSFORM_VERSION,
+            "image_size": config.data.image_size,
+            "weights": levels.weights_hash,
+            "taps": list(config.backbone.taps),
+            "scales": list(config.backbone.scales),
+        },
+        num_examples=len(records),
+        batches=batches,
+        extract=lambda images: levels.apply(levels.variables, jnp.asarray(images)),
+        dtype=config.cache.dtype,
+        paths=[record.path for record in records],
+        log=log,
+    )
+
+
+def evidence_function(model: Model):
+    """Jitted `(params, constants, features, class_ids or None) → Evidence`."""
+    return jax.jit(model.detector.evidence)

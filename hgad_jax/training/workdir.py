@@ -1,0 +1,81 @@
+"""The folder of a run: its config, and whether a run may go on in it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from hgad_jax.errors import UserError
+
+CONFIG_FILE = "config.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def config_as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as it reads back from JSON: tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the folder and saves the config in it, or checks that the run in it has the same config.
+
+    Raises:
+      UserError: it cannot be written, or holds a run with another config.
+    """
+    path = workdir / CONFIG_FILE
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            if (workdir / "checkpoints").exists():
+                raise UserError(f"{workdir} has checkpoints but no {CONFIG_FILE}: choose another --workdir.")
+            write_atomically(path, json.dumps(config_as_json(config), indent=2, sort_keys=True) + "\n")
+            return
+    except OSError as error:
+        raise UserError(
+            f"--workdir={workdir} cannot be written: {error.strerror}. Choose another folder."
+        ) from error
+    differences = list(_differences(config_as_json(load_config(workdir)), config_as_json(config)))
+    if differences:
+        raise UserError(
+            f"{workdir} holds a run with another config; nothing was changed.\n"
+            + "\n".join(f"  {key}: {found} there, {given} here" for key, found, given in differences)
+            + "\nGive the same config to go on with that run, or another --workdir to start a new one."
+        )
+
+
+def load_config(workdir: Path) -> ml_collections.ConfigDict:
+    """The config of the run in a folder.
+
+    Raises:
+      UserError: no run there, or its config cannot be read.
+    """
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}. Is --workdir that of train.py?")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}, expected an object")
+        return ml_collections.ConfigDict(content)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). It was written by train.py, then edited or cut short: put it "
+            "back or choose another --workdir."
+        ) from error
+
+
+def _differences(found: dict[str, Any], given: dict[str, Any], prefix: str = "config"):
+    for key in sorted(found.keys() | given.keys()):
+        a, b = found.get(key, "(absent)"), given.get(key, "(absent)")
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{prefix}.{key}")
+        elif a != b:
+            yield f"{prefix}.{key}", a, b

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from hgad_jax.data.transforms import image_size, load_image, load_mask
+from hgad_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def save(path, array, **options):
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(path, **options)
+    return str(path)
+
+
+def orientation(value):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    return exif
+
+
+@pytest.fixture
+def colours():
+    """An image of 20×30 pixels: every quarter is of one colour."""
+    array = np.zeros((20, 30, 3), np.uint8)
+    array[:10, :15], array[:10, 15:], array[10:, :15], array[10:, 15:] = 250, (200, 0, 0), (0, 150, 0), 40
+    return array
+
+
+def test_image_of_the_right_size_is_returned_as_it_is(tmp_path):
+    array = RNG.integers(0, 256, (16, 16, 3), np.uint8)
+    loaded = load_image(save(tmp_path / "a.png", array), 16)
+    assert loaded.dtype == np.uint8
+    np.testing.assert_array_equal(loaded, array)
+
+
+def test_non_square_image_is_squashed_without_a_cut(tmp_path, colours):
+    loaded = load_image(save(tmp_path / "a.bmp", colours), 10)
+    assert loaded.shape == (10, 10, 3)
+    corners = loaded[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_array_equal(corners, [[250] * 3, [200, 0, 0], [0, 150, 0], [40] * 3])
+
+
+def test_shrinking_antialiases(tmp_path):
+    checkerboard = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    loaded = load_image(save(tmp_path / "a.png", checkerboard), 8)
+    np.testing.assert_allclose(loaded, 127.5, atol=2)
+
+
+def test_grey_is_replicated(tmp_path):
+    grey = RNG.integers(0, 256, (12, 16), np.uint8)
+    as_grey = load_image(save(tmp_path / "grey.png", grey), 8)
+    as_colour = load_image(save(tmp_path / "colour.png", np.repeat(grey[..., None], 3, 2)), 8)
+    np.testing.assert_array_equal(as_grey, as_colour)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_is_scaled_from_the_full_range(tmp_path, suffix):
+    values = np.array([[0, 128, 129, 257], [4095, 32768, 65406, 65535]], np.uint16)
+    loaded = load_image(save(tmp_path / f"a.{suffix}", values.repeat(2, 0)), 4)
+    np.testing.assert_array_equal(loaded[::2, :, 0], [[0, 0, 1, 1], [16, 128, 254, 255]])
+
+
+def test_big_endian_16_bit_grey(tmp_path):
+    image = Image.frombytes("I;16B", (2, 2), np.full((2, 2), 65535, ">u2").tobytes())
+    np.testing.assert_array_equal(load_image(save(tmp_path / "a.tif", image), 2), 255)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_exif_rotation_is_applied(tmp_path, colours, name):
+    path = save(tmp_path / name, colours, exif=orientation(6))  # to be turned clockwise by 90 degrees
+    loaded = load_image(path, 20)
+    np.testing.assert_allclose(
+        loaded, load_image(save(tmp_path / "turned.png", np.rot90(colours, -1)), 20), atol=70
+    )
+    assert loaded[1, 1, 1] > 140 > loaded[1, 1, 0]  # green came to the upper left
+    assert image_size(path) == (20, 30)
+
+
+def test_palette_and_alpha(tmp_path):
+    rgba = np.full((4, 4, 4), 200, np.uint8)
+    rgba[..., 3] = np.repeat([[255, 0]], 2, 1)
+    np.testing.assert_array_equal(load_image(save(tmp_path / "a.png", rgba), 4)[0, :, 0], [200, 200, 0, 0])
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    np.testing.assert_array_equal(load_image(save(tmp_path / "b.png", palette), 2)[0, 0], [10, 20, 30])
+    transparent = save(tmp_path / "c.png", palette, transparency=b"\xff\x00")
+    np.testing.assert_array_equal(load_image(transparent, 2)[0, 0], 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "CMYK"])
+def test_other_modes_give_rgb(tmp_path, mode):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    image = Image.new("RGB", (5, 7), (255, 255, 255)).convert(mode)
+    np.testing.assert_array_equal(load_image(save(tmp_path / f"a.{suffix}", image), 4), 255)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_32_bit_pixels_are_refused(tmp_path, dtype):
+    path = save(tmp_path / "a.tif", np.ones((4, 4), dtype))
+    with pytest.raises(UserError, match=r"a\.tif' has 32-bit (float|integer) pixels.*Convert it to 8 or 16"):
+        load_image(path, 4)
+
+
+def damaged(tmp_path, kind):
+    path = tmp_path / f"{kind}.png"
+    save(path, RNG.integers(0, 256, (64, 64, 3), np.uint8))
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"no image"}[kind])
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "text"])
+def test_damaged_files_are_named(tmp_path, kind):
+    path = damaged(tmp_path, kind)
+    with pytest.raises(UserError, match=rf"{kind}\.png' cannot be read as an image.*Replace it"):
+        load_image(path, 8)
+    with pytest.raises(UserError, match=rf"{kind}\.png' cannot be read as an image.*Replace it"):
+        load_mask(path, 8, image_path=path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.png' does not exist\. Check the path"):
+        load_image(str(tmp_path / "gone.png"), 8)
+
+
+@pytest.mark.parametrize("limit", [50, 20])  # Pillow warns from the limit on and raises from its double
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch, limit):
+    path = save(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(UserError, match=r"a\.png' is too large.*Make it smaller"):
+        load_image(path, 8)
+
+
+@pytest.fixture
+def image_path(tmp_path):
+    return save(tmp_path / "image.png", np.zeros((6, 12, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1, np.uint8), (255, np.uint8), (1, np.uint16), (True, bool)])
+def test_any_value_but_zero_is_defective(tmp_path, image_path, value, dtype):
+    mask = np.zeros((6, 12), dtype)
+    mask[:3, 6:] = value
+    loaded = load_mask(save(tmp_path / "mask.png", mask), 6, image_path=image_path)
+    assert loaded.dtype == bool
+    expected = np.zeros((6, 6), bool)
+    expected[:3, 3:] = True
+    np.testing.assert_array_equal(loaded, expected)
+
+
+def test_mask_in_colour_or_with_a_palette(tmp_path, image_path):
+    rgba = np.zeros((6, 12, 4), np.uint8)
+    rgba[..., 3] = 255  # opaque everywhere, which is no defect
+    rgba[:, 6:, 1] = 3
+    expected = np.repeat([[False, True]], 3, 1).repeat(6, 0)
+    loaded = load_mask(save(tmp_path / "a.png", rgba), 6, image_path=image_path)
+    np.testing.assert_array_equal(loaded, expected)
+    palette = Image.fromarray(np.where(rgba[..., 1] > 0, 0, 1).astype(np.uint8))
+    palette.putpalette([255, 255, 255, 0, 0, 0])  # black has the index 1
+    loaded = load_mask(save(tmp_path / "b.png", palette), 6, image_path=image_path)
+    np.testing.assert_array_equal(loaded, expected)
+
+
+def test_traces_of_jpeg_compression_are_not_defects(tmp_path):
+    image_path = save(tmp_path / "image.png", np.zeros((32, 32), np.uint8))
+    mask = np.zeros((32, 32), np.uint8)
+    mask[9:22, 5:18] = 255
+    path = save(tmp_path / "mask.jpg", mask, quality=60)
+    assert (np.asarray(Image.open(path)) != 0).sum() > (mask != 0).sum()
+    np.testing.assert_array_equal(load_mask(path, 32, image_path=image_path), mask > 0)
+
+
+def test_mask_follows_the_rotation_of_its_image(tmp_path):
+    image = save(tmp_path / "a.jpg", np.zeros((6, 12, 3), np.uint8), exif=orientation(8))
+    mask = np.ones((12, 6), np.uint8)
+    assert load_mask(save(tmp_path / "mask.png", mask), 4, image_path=image).all()
+
+
+def test_mask_of_another_size_names_both_files(tmp_path, image_path):
+    path = save(tmp_path / "mask.png", np.zeros((6, 6), np.uint8))
+    with pytest.raises(UserError, match=r"mask\.png' has 6×6 pixels.*image\.png' has 12×6.*Resize the mask"):
+        load_mask(path, 6, image_path=image_path)

@@ -1,0 +1,132 @@
+"""The configs themselves, and the check of their values."""
+
+import re
+
+import pytest
+from trees import ROOT, tiny_config
+
+from configs import default, folder, hgad_elpv, hgad_folder
+from hgad_jax.config import validate
+from hgad_jax.errors import UserError
+
+
+def flat(config, prefix=""):
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("module", [default, folder, hgad_elpv, hgad_folder])
+def test_every_preset_of_every_config_is_valid(module, preset):
+    config = module.get_config(preset)
+    validate(config, num_devices=1)
+    validate(config, num_devices=8)
+    assert dict(flat(config)).keys() == dict(flat(default.get_config())).keys(), "a preset adds no key"
+    assert config.data.name == ("elpv" if module is hgad_elpv else "folder")
+
+
+def test_the_default_preset_is_the_default():
+    assert dict(flat(default.get_config("default"))) == dict(flat(default.get_config()))
+
+
+PUBLISHED = {
+    "data.image_size": 1024,
+    "backbone.scales": (1, 2, 4),
+    "detector.num_blocks": 12,
+    "detector.condition_channels": 256,
+    "detector.hidden_ratio": 2.0,
+    "detector.clamp": 1.9,
+    "detector.identity_init": False,
+    "detector.conditioning": "none",
+    "detector.num_centres": 10,
+    "detector.label_smoothing": 0.02,
+    "loss.likelihood": 1.0,
+    "loss.mutual_information": 100.0,
+    "loss.entropy": 1.0,
+    "loss.intra": 1.0,
+    "train.learning_rate": 2e-4,
+    "train.beta1": 0.95,
+    "train.beta2": 0.99,
+    "train.weight_decay": 1e-4,
+    "train.clip_norm": 0.0,
+    "train.batch_size": 8,
+    "train.epochs": 200.0,
+    "train.stage_two_epoch": 16.0,
+    "train.warmup_epochs": 16.0,
+    "train.hold_epochs": 8.0,
+    "scoring.protocol": "paper",
+}
+
+
+def test_paper_preset_holds_the_published_values():
+    config = dict(flat(default.get_config("paper")))
+    assert {key: config[key] for key in PUBLISHED} == PUBLISHED
+    assert config["train.warmup_start"] * config["train.learning_rate"] == pytest.approx(2e-5)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="Preset 'quick' is not known; known presets: default, paper"):
+        hgad_elpv.get_config("quick")
+
+
+def test_every_key_is_read_by_the_package():
+    source = "\n".join(path.read_text() for path in (ROOT / "hgad_jax").rglob("*.py"))
+    # Alone, or as a hyper-parameter of the detector or a weight of the loss, which are passed on whole.
+    for key, _ in flat(default.get_config()):
+        section, _, name = key.rpartition(".")
+        if section == "detector":
+            pattern = rf"\b{name}: |settings\.pop\(\"{name}\"\)"
+        elif section == "loss":
+            pattern = rf"\b{name}: jax\.Array|\b{name}=|\"{name}\""
+        else:
+            pattern = rf"\b(config|{section})\.{name}\b"
+        assert re.search(pattern, source), f"config.{key} is read nowhere"
+
+
+def refused(changes):
+    config = tiny_config("data", **{key.replace(".", "__"): value for key, value in changes.items()})
+    with pytest.raises(UserError) as error:
+        validate(config, num_devices=8)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("scoring.protocol", "papre", "'papre', expected one of 'calibrated', 'paper'"),
+        ("scoring.classes", "known", "'known', expected one of 'inferred', 'given'"),
+        ("cache.dtype", "float16", "'float16', expected one of 'float32', 'bfloat16'"),
+        ("detector.name", "msflow", "'msflow', expected one of 'hgad'"),
+        ("data.image_size", 8, "8, expected at least 32"),
+        ("detector.num_blocks", 0, "0, expected at least 1"),
+        ("detector.condition_channels", 6, "6, expected a multiple of 4"),
+        ("train.epochs", -1.0, "-1.0, expected at least 0"),
+        ("train.checkpoint_every", 0, "0, expected at least 1"),
+        ("calibration.fraction", 0.6, "0.6, expected at most 0.5"),
+        ("calibration.min_images", 1, "1, expected at least 2"),
+        ("scoring.top_fraction", 2.0, "2.0, expected at most 1"),
+        ("train.batch_size", 12, "12, expected a multiple of the 8 devices"),
+        ("train.learning_rate", float("nan"), "nan, expected at least 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(key, value, expected):
+    (line,) = refused({key: value})
+    assert line.startswith(f"config.{key} is {expected}")
+
+
+def test_a_negative_seed_is_refused():
+    config = tiny_config("data")
+    config.seed = -1
+    with pytest.raises(UserError, match=r"config\.seed is -1, expected at least 0"):
+        validate(config, num_devices=1)
+
+
+def test_wrong_values_are_reported_together():
+    changes = {"train.epochs": -1.0, "scoring.protocol": "papre", "calibration.fraction": 0.9}
+    lines = refused(changes)
+    assert len(lines) == 3
+    for key in changes:
+        assert any(line.startswith(f"config.{key} is ") for line in lines)

@@ -1,0 +1,131 @@
+"""The folder of a run keeps to one config, and its log to what the checkpoints hold."""
+
+import json
+
+import pytest
+from trees import tiny_config
+
+from hgad_jax.errors import UserError
+from hgad_jax.training import workdir
+from hgad_jax.training.metric_log import MetricLog
+
+
+@pytest.fixture
+def config():
+    return tiny_config("data")
+
+
+def state(directory):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()}
+
+
+def test_saves_the_config_and_reads_it_back(tmp_path, config):
+    workdir.prepare(tmp_path / "a" / "run", config)
+    found = workdir.load_config(tmp_path / "a" / "run")
+    assert workdir.config_as_json(found) == workdir.config_as_json(config)
+    assert list(found.backbone.taps) == ["blocks.2", "blocks.4"]
+
+
+def test_the_same_config_may_go_on(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    before = state(tmp_path)
+    workdir.prepare(tmp_path, config)
+    assert state(tmp_path) == before
+
+
+def test_another_config_is_refused_key_by_key_and_nothing_changes(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    before = state(tmp_path)
+    config.train.epochs = 5.0
+    config.backbone.taps = ("blocks.6",)
+    with pytest.raises(UserError) as error:
+        workdir.prepare(tmp_path, config)
+    message = str(error.value)
+    assert f"{tmp_path} holds a run with another config; nothing was changed" in message
+    assert "config.train.epochs: 4.0 there, 5.0 here" in message
+    assert "config.backbone.taps: ['blocks.2', 'blocks.4'] there, ['blocks.6'] here" in message
+    assert message.count(" there, ") == 2
+    assert "another --workdir" in message
+    assert state(tmp_path) == before
+
+
+def test_keys_that_came_or_went_are_named(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    path = tmp_path / workdir.CONFIG_FILE
+    stored = json.loads(path.read_text())
+    stored["train"]["old"] = stored["train"].pop("beta1")
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError) as error:
+        workdir.prepare(tmp_path, config)
+    assert "config.train.beta1: (absent) there, 0.95 here" in str(error.value)
+    assert "config.train.old: 0.95 there, (absent) here" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seed": ', b"\xff\xfe", b"[1]", b"3"])
+def test_an_unreadable_config_is_named_and_kept(tmp_path, config, content):
+    path = tmp_path / workdir.CONFIG_FILE
+    path.write_bytes(content)
+    for attempt in (lambda: workdir.load_config(tmp_path), lambda: workdir.prepare(tmp_path, config)):
+        with pytest.raises(UserError, match=r"config\.json cannot be read"):
+            attempt()
+    assert path.read_bytes() == content
+
+
+def test_no_run_there(tmp_path):
+    with pytest.raises(UserError, match=r"holds no run: there is no config\.json"):
+        workdir.load_config(tmp_path / "nowhere")
+
+
+def test_a_file_in_place_of_the_folder(tmp_path, config):
+    (tmp_path / "run").write_text("mine")
+    for place in (tmp_path / "run", tmp_path / "run" / "deeper"):
+        with pytest.raises(UserError, match=r"--workdir=.*run.* cannot be written: .*Choose another"):
+            workdir.prepare(place, config)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_checkpoints_of_an_unknown_config_are_not_gone_on_with(tmp_path, config):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"checkpoints but no config\.json.*choose another --workdir"):
+        workdir.prepare(tmp_path, config)
+    assert not (tmp_path / workdir.CONFIG_FILE).exists()
+
+
+def test_atomic_writing_leaves_no_other_file(tmp_path):
+    workdir.write_atomically(tmp_path / "a.json", "old")
+    workdir.write_atomically(tmp_path / "a.json", "größer")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "größer"
+
+
+def logged(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_log_grows_line_by_line(tmp_path):
+    log = MetricLog(tmp_path, 0)
+    log.write(1, {"loss": 0.5})
+    assert logged(tmp_path) == [{"step": 1, "loss": 0.5}], "readable while the run goes on"
+    log.write(2, {"loss": 0.25})
+    log.close()
+    assert logged(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+
+
+def test_the_log_drops_what_is_past_the_checkpoint_and_a_cut_line(tmp_path):
+    first = MetricLog(tmp_path, 0)
+    for step in (2, 4, 6):
+        first.write(step, {"loss": 1.0 / step})
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1, "lo')
+    again = MetricLog(tmp_path, 4)
+    assert [line["step"] for line in logged(tmp_path)] == [2, 4]
+    again.write(5, {"loss": 0.0})
+    again.close()
+    assert [line["step"] for line in logged(tmp_path)] == [2, 4, 5]
+
+
+def test_a_log_that_someone_edited_is_a_users_error(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("nonsense\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        MetricLog(tmp_path, 4)
