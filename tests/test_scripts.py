@@ -96,7 +96,7 @@ def test_a_checkpoint_that_is_cut_short(trained, place, tmp_path):
     shutil.copytree(place / "run", tmp_path / "run")
     largest = max((tmp_path / "run/checkpoints/4/params").rglob("*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:1000])
-    pattern = r"run/checkpoints/4: this checkpoint cannot be read .*cut short.*Move the folder away to"
+    pattern = r"run/checkpoints/4: this checkpoint cannot be read .*1000 bytes, expected.*Move the folder"
     refused("eval.py", f"--workdir={tmp_path / 'run'}", cwd=tmp_path, pattern=pattern)
     cut = largest.read_bytes()
     arguments = [argument for argument in trained[0] if "root" not in argument and "workdir" not in argument]

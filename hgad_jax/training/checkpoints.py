@@ -3,11 +3,13 @@
 A checkpoint holds everything that prediction needs and everything that going on needs: parameters,
 optimiser state, constants, calibration, and as JSON the config, class names, level shapes and versions.
 
-Orbax notices a file that is cut short, but not a flipped bit in an array's data (measured), so that a
-SHA-256 of every item is kept in the JSON and compared.
+Orbax does not notice a flipped bit in an array's data, and a file that is cut short makes its other readers
+print stack traces (both measured). So each checkpoint is sealed with the size and SHA-256 of its files before
+it gets its final name, and the seal is compared before orbax reads any of them.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -17,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from hgad_jax.errors import UserError
 
 FORMAT = 1  # raised when older code could not read what this one writes
 _ITEMS = ("params", "opt_state", "constants", "calibration")
+_SEAL = "sha256.json"
+_UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
+# What orbax keeps for itself there and writes again after the seal; nothing of it is read here.
+_NOT_SEALED = (_SEAL, "_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def versions() -> dict[str, str]:
@@ -32,27 +37,21 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def tree_digest(tree: Any) -> str:
-    """SHA-256 of a pytree's array bytes, in the order of its leaves."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def _json_digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 @contextlib.contextmanager
 def open_manager(workdir: Path, *, keep: int = 2, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
     """Manager of `workdir/checkpoints`, closed at the end; a write in progress is waited for."""
+    folder = (workdir / "checkpoints").absolute()
+    sealing = ocp.options.AsyncOptions(post_finalization_callback=functools.partial(_seal, folder))
+    with _quiet():
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            read_only=read_only,
+            create=not read_only,
+            async_options=sealing,
+        )
+        manager = ocp.CheckpointManager(folder, options=options)
     # absl's logger repeats every step of orbax's; warnings and errors still come through.
     logging.getLogger("absl").setLevel(max(logging.WARNING, logging.getLogger("absl").level))
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=None if read_only else keep, read_only=read_only, create=not read_only
-    )
-    manager = ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
     try:
         yield manager
         manager.wait_until_finished()
@@ -69,9 +68,8 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
       items: pytrees of arrays by the names `params`, `opt_state`, `constants`, `calibration`.
       metadata: JSON.
     """
-    digests = {name: tree_digest(items[name]) for name in _ITEMS}
-    content = {"format": FORMAT, "step": step, "versions": versions(), "sha256": digests, **metadata}
-    metadata = {"content": content, "sha256": _json_digest(content)}
+    arrays = {name: _describe(items[name]) for name in _ITEMS}
+    metadata = {"format": FORMAT, "step": step, "versions": versions(), "arrays": arrays, **metadata}
     trees = {name: ocp.args.StandardSave(items[name]) for name in _ITEMS}
     manager.save(step, args=ocp.args.Composite(metadata=ocp.args.JsonSave(metadata), **trees))
 
@@ -88,11 +86,9 @@ def read_metadata(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
       UserError: it cannot be read, or a newer version of hgad_jax wrote it.
     """
     with _explained(manager, step):
+        _check_seal(Path(manager.directory) / str(step))
         args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        stored = manager.restore(step, args=args)["metadata"]
-        metadata = stored["content"]
-        if _json_digest(metadata) != stored["sha256"]:
-            raise ValueError("the SHA-256 of its metadata is not the one stored")
+        metadata = manager.restore(step, args=args)["metadata"]
     if metadata["format"] > FORMAT:
         raise UserError(
             f"{manager.directory}/{step}: checkpoint format {metadata['format']}, this hgad_jax reads up to "
@@ -110,15 +106,13 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: dict[str, Any])
     Raises:
       UserError: an item is missing, damaged, or of another shape.
     """
-    digests = read_metadata(manager, step)["sha256"]
+    stored = read_metadata(manager, step)["arrays"]
     with _explained(manager, step):
+        for name, tree in abstract.items():
+            _check_arrays(name, stored[name], _describe(tree))  # orbax itself would cast to another dtype
         placed = jax.tree.map(_with_sharding, abstract)
         args = {name: ocp.args.StandardRestore(tree) for name, tree in placed.items()}
         restored = manager.restore(step, args=ocp.args.Composite(**args))
-        for name, tree in abstract.items():
-            _check_shapes(name, tree, restored[name])
-            if tree_digest(restored[name]) != digests[name]:
-                raise ValueError(f"the SHA-256 of its {name} is not the one stored")
         return {name: restored[name] for name in abstract}
 
 
@@ -127,23 +121,52 @@ def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _check_shapes(name, expected, found):
-    def check(path, e, f):
-        if e.shape != f.shape or e.dtype != f.dtype:
-            where = name + jax.tree_util.keystr(path)
-            raise ValueError(f"{where} is {f.dtype}{f.shape}, the config asks for {e.dtype}{e.shape}")
+def _describe(tree: Any) -> dict[str, str]:
+    """Dtype and shape of every array by its place in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
-    jax.tree_util.tree_map_with_path(check, expected, found)
+
+def _check_arrays(item: str, stored: dict[str, str], expected: dict[str, str]) -> None:
+    for place in sorted(stored.keys() | expected.keys()):
+        found, wanted = stored.get(place, "absent"), expected.get(place, "none")
+        if found != wanted:
+            raise ValueError(f"{item}{place} is {found}, the config asks for {wanted}")
+
+
+def _seal(folder: Path) -> None:
+    """Notes size and SHA-256 of all files of the checkpoint that is about to get its final name."""
+    for unfinished in folder.glob(_UNFINISHED):
+        files = {str(path.relative_to(unfinished)): _fingerprint(path) for path in _files(unfinished)}
+        (unfinished / _SEAL).write_text(json.dumps(files, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _check_seal(checkpoint: Path) -> None:
+    """Raises ValueError or OSError that name a file which is not as it was when it was sealed."""
+    sealed = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
+    for name, (size, digest) in sealed.items():
+        found_size, found_digest = _fingerprint(checkpoint / name)
+        if found_size != size:
+            raise ValueError(f"{name} has {found_size} bytes, expected {size}")
+        if found_digest != digest:
+            raise ValueError(f"{name} is damaged: its SHA-256 is not the one noted when it was written")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_SEALED)
+
+
+def _fingerprint(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def _explained(manager, step):
-    """Turns whatever orbax, tensorstore and JSON raise on a damaged checkpoint into one message."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # orbax logs the stack trace of what is explained below
+    """Turns whatever a damaged checkpoint raises into one message."""
     try:
-        yield
+        with _quiet():
+            yield
     except UserError:
         raise
     except Exception as error:  # damage shows itself in too many types to list
@@ -154,5 +177,15 @@ def _explained(manager, step):
             f"{manager.directory}/{step}: this checkpoint cannot be read ({reason}). It is cut short, "
             f"damaged or of another model. Move the folder away to {remedy}."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps off the terminal what orbax logs and what is said better elsewhere."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
         logger.setLevel(level)

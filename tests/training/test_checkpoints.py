@@ -1,7 +1,6 @@
 """A checkpoint comes back bit for bit, or not at all and with the reason."""
 
 import gc
-import json
 import shutil
 
 import jax
@@ -11,17 +10,6 @@ import pytest
 
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints
-
-# Orbax drops its other readers half-way when one fails, and Python says so.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def dropped_here():
-    """What orbax drops is reported in the test that made it do so."""
-    yield
-    gc.collect()
-
 
 METADATA = {"config": {"seed": 0}, "classes": ["nut", "bolt"]}
 
@@ -138,26 +126,31 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_found_or_harmless(copied, damage):
-    """Of every file in turn; no damage may give other numbers or another exception."""
-    refused = 0
+    """Of every file in turn; nothing that orbax reads may be other than it was written."""
     for path in files(copied):
         whole = path.read_bytes()
-        damaged = DAMAGES[damage](whole) if whole else b"x"
-        path.write_bytes(damaged)
-        try:
-            step, found = read(copied)
-        except UserError as error:
-            message = str(error)
+        path.write_bytes(DAMAGES[damage](whole) if whole else b"x")
+        if path.name in ("_CHECKPOINT_METADATA", "commit_success.txt"):  # orbax's notes, read by nobody
+            same(read(copied)[1])
         else:
-            assert step == 3
-            same(found)
-            message = None
-        if message:
-            refused += 1
-            assert f"{copied}/checkpoints/3: this checkpoint cannot be read" in message, path
+            with pytest.raises(UserError, match="3: this checkpoint cannot be read") as refused:
+                read(copied)
+            assert path.name in str(refused.value) or path.name == "sha256.json", path
         path.write_bytes(whole)
-    assert refused >= 5, "at least the arrays of four items and the metadata"
     same(read(copied)[1])
+
+
+def test_damage_leaves_no_noise(copied, capfd, recwarn):
+    """Orbax's readers, stopped half-way by a damaged file, would print stack traces from other threads."""
+    for path in files(copied):
+        if "/d/" in str(path):
+            path.write_bytes(path.read_bytes()[:50])
+    for _ in range(5):
+        with pytest.raises(UserError):
+            read(copied)
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
 
 
 def test_a_missing_item_is_named_and_the_older_checkpoint_offered(copied):
@@ -172,19 +165,19 @@ def test_a_missing_item_is_named_and_the_older_checkpoint_offered(copied):
 
 def test_another_shape_is_refused_with_both(saved):
     wrong = ABSTRACT | {"constants": {"rotation": jax.ShapeDtypeStruct((5, 5), np.float32)}}
-    with pytest.raises(UserError, match=r"checkpoints/3: .*shape: \(5, 5\).*stored shape: \(4, 4\)"):
+    with pytest.raises(UserError, match=r"rotation'\] is float32\[4, 4\], .* asks for float32\[5, 5\]"):
         read(saved, wrong)
 
 
 def test_another_dtype_is_refused(saved):
     wrong = ABSTRACT | {"calibration": (jax.ShapeDtypeStruct((2,), np.float16),)}
-    with pytest.raises(UserError, match=r"checkpoints/3: .*cannot be read"):
+    with pytest.raises(UserError, match=r"calibration\[0\] is float32\[2\], the config asks for float16"):
         read(saved, wrong)
 
 
 def test_another_structure_is_refused(saved):
     wrong = ABSTRACT | {"params": ({"kernel": ABSTRACT["params"][0]["kernel"]},)}
-    with pytest.raises(UserError, match=r"checkpoints/3: .*cannot be read"):
+    with pytest.raises(UserError, match=r"bias'\] is float32\[5\], the config asks for none"):
         read(saved, wrong)
 
 
@@ -199,8 +192,12 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
 
 def test_edited_metadata_is_refused(copied):
     path = copied / "checkpoints" / "3" / "metadata" / "metadata"
-    stored = json.loads(path.read_text())
-    stored["content"]["classes"] = ["bolt", "nut"]
-    path.write_text(json.dumps(stored))
-    with pytest.raises(UserError, match="SHA-256 of its metadata"):
+    path.write_text(path.read_text().replace("nut", "nit"))
+    with pytest.raises(UserError, match="metadata/metadata is damaged: its SHA-256"):
+        read(copied)
+
+
+def test_a_checkpoint_without_its_seal_is_refused(copied):
+    (copied / "checkpoints" / "3" / "sha256.json").unlink()
+    with pytest.raises(UserError, match=r"cannot be read.*sha256\.json"):
         read(copied)
