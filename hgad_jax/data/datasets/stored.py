@@ -5,10 +5,19 @@ import os
 import threading
 from typing import Any
 
+import tensorflow_datasets as tfds
+
 from hgad_jax.data.records import Source, Stored
 from hgad_jax.errors import UserError
 
 _LOCK = threading.Lock()
+
+
+class _Encoded(tfds.decode.SkipDecoding):
+    """Leaves the bytes of images as they are, in lists of images too."""
+
+    def decode_batch_example_np(self, serialized_images: Any) -> Any:
+        return serialized_images
 
 
 def read(image: Stored) -> bytes:
@@ -36,12 +45,9 @@ def _opened(source: Source) -> Any:
 @functools.lru_cache(maxsize=16)
 def _open(source: Source, process: int) -> Any:
     del process  # only a part of the key
-    import tensorflow_datasets as tfds  # slow, and only wanted by those who read
-
-    skip = tfds.decode.SkipDecoding()
     try:
         builder = tfds.builder_from_directory(source.folder)
-        return builder.as_data_source(source.split, decoders={"image": skip, "mask": skip})
+        return builder.as_data_source(source.split, decoders={"image": _Encoded(), "mask": _Encoded()})
     except Exception as error:
         raise _damaged(source, f"it cannot be opened ({_first_line(error)})") from error
 
