@@ -90,6 +90,7 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, split: str, items: Iterable[Item]) -> Iterator[tuple[int, dict[str, Any]]]:
         entries = self._index.splits.setdefault(split, [])
         for item in items:
+            before = len(entries)
             for name, image, mask in self.spec.pictures(item):
                 self._fingerprint.update(split, name, item.class_name, item.defect, image, mask or b"")
                 entries.append(index.Entry(name, item.class_name, item.defect, mask is not None))
@@ -104,6 +105,15 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                         "name": name,
                     },
                 )
+            self._check_count(item, len(entries) - before)
+
+    def _check_count(self, item: Item, found: int) -> None:
+        """Take note of a video that is shorter or longer than its header says."""
+        if found == item.count:
+            return
+        self._index.differences.append(f"'{item.name}': {found} frames although its header says {item.count}")
+        if not self._allow_partial:
+            raise UserError(self._differs(item.image, self._index.differences))
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
         del download_config

@@ -50,7 +50,7 @@ class Index(NamedTuple):
     def _record(self, source: Source, number: int, entry: Entry) -> Record:
         name = f"{self.dataset}/{entry.name}"
         image = Stored(source, number, "image", name)
-        mask = Stored(source, number, "mask", f"{name} (mask)") if entry.masked else None
+        mask = Stored(source, number, "mask", f"mask of {name}") if entry.masked else None
         return Record(image, entry.class_name, source.split, entry.defect, mask)
 
 

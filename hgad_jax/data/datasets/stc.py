@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from PIL import Image
 
 from hgad_jax.data.datasets.builder import ImageDataset
@@ -110,23 +109,20 @@ def _probe(path: str) -> _Video:
 def _decoded(item: Item) -> Iterator[Picture]:
     """Decode a video's frames, in order, into JPEG."""
     av = _av()
-    number = 0
     try:
         with av.open(item.image) as container:
             container.streams.video[0].thread_type = "AUTO"
-            for frame in container.decode(video=0):
+            for number, frame in enumerate(container.decode(video=0)):
                 file = io.BytesIO()
                 frame.to_image().save(file, "JPEG", quality=JPEG_QUALITY)
                 yield Picture(f"{item.name}/{number:08}.jpg", file.getvalue(), None)
-                number += 1
     except (av.FFmpegError, OSError) as error:
         raise _broken(item.image, error) from error
-    if number != item.count:
-        logging.warning("'%s' has %d frames although its header says %d.", item.image, number, item.count)
 
 
 def _broken(path: str, error: Exception) -> UserError:
-    return UserError(f"'{path}' cannot be decoded as a video ({error}). Download it again.")
+    found = getattr(error, "strerror", None) or error
+    return UserError(f"'{path}' cannot be decoded as a video ({found}). Download it again.")
 
 
 def _av() -> Any:

@@ -28,8 +28,11 @@ def read(image: Stored) -> bytes:
     """
     data = _opened(image.source)
     try:
-        value = data[image.index][image.field]
-        return value[0] if image.field == "mask" else value  # a mask is a list of none or one
+        example = data[image.index]
+        # A file cut short at certain places gives examples without content.
+        if not example["name"] or not image.name.endswith(f"/{example['name'].decode()}"):
+            raise ValueError("it is not in its place")
+        return example["mask"][0] if image.field == "mask" else example["image"]
     except Exception as error:  # array_record and protobuf raise all sorts for damaged files
         raise _damaged(
             image.source, f"'{image.name}' cannot be read from it ({_first_line(error)})"
