@@ -74,7 +74,8 @@ def _load(name: str, options: Options, *, within: bool = False) -> Dataset:
             f"The prepared dataset '{folder}' differs from the published {spec.title}:\n  "
             + "\n  ".join(stored.differences)
             + "\nDelete that folder to prepare it from a whole download, or use it all the same, knowing "
-            "that no figure can be compared with published ones: --config.data.allow_partial=True"
+            "that no figure can be compared with published ones: --config.data.allow_partial=True (prepare: "
+            "--allow-partial)"
         )
     if stored.differences:
         logging.warning(
@@ -142,7 +143,7 @@ def _stored(builder: Any, root: str | None, directory: str, folder: str, options
     elif root is not None and stored.source != index.source_key(root, source_suffixes(builder.spec)):
         raise UserError(
             f"'{folder}' was prepared from other files than those in '{root}' now. Delete it to prepare the "
-            "dataset anew, or keep both: --config.data.prepared_dir=ANOTHER_FOLDER. (Where the downloaded "
+            "dataset anew, or keep both, in another config.data.prepared_dir. (Where the downloaded "
             "files are not needed any more, leave config.data.root empty.)"
         )
     return stored
@@ -194,29 +195,49 @@ def _disk_errors(directory: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"The dataset cannot be prepared in '{directory}': {error.strerror or error}. Make room or set "
-            "its permissions, or choose another folder: --config.data.prepared_dir=FOLDER"
+            "its permissions, or choose another folder: config.data.prepared_dir (prepare: --prepared-dir)"
         ) from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare a dataset without training: `python -m hgad_jax.data prepare NAME --root=DIR`."""
-    parser = argparse.ArgumentParser(prog="python -m hgad_jax.data prepare", description=main.__doc__)
+def add_parser(commands: Any) -> None:
+    """Add the command `prepare` to those of `python -m hgad_jax.data`; `run` carries it out."""
+    parser = commands.add_parser("prepare", help="store a dataset of the papers, without training")
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--root", default="", help="folder with what was downloaded, archives or unpacked")
-    parser.add_argument("--prepared_dir", default="", help="where to keep it; the user's cache if not given")
-    parser.add_argument("--allow_partial", action="store_true", help="accept other images than published")
-    parser.add_argument("--follow_links", action="store_true", help="allow links that leave the folder")
-    arguments = parser.parse_args(argv)
-    options = Options(**{key: value for key, value in vars(arguments).items() if key != "name"})
-    try:
-        dataset = load(arguments.name, options)
-    except UserError as error:
-        message = str(error).replace("--config.data.", "--").replace("=True", "")  # as flags are called here
-        print(f"error: {message}", file=sys.stderr)
-        return 2
+    parser.add_argument("--prepared-dir", default="", help="where to keep it; the user's cache if not given")
+    parser.add_argument("--allow-partial", action="store_true", help="accept other images than published")
+    parser.add_argument("--follow-links", action="store_true", help="allow links that leave the folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare a dataset, print what it holds and return the exit status.
+
+    Raises:
+        UserError: whatever is amiss with the user's files or the prepared ones.
+    """
+    logging.set_verbosity(logging.WARNING)
+    given = vars(arguments)
+    options = Options(**{key: given[key] for key in given.keys() & set(Options._fields)})
+    dataset = load(arguments.name, options)
     print(f"{dataset.name}: {len(dataset.classes)} classes in {directory_of(options)}")
     for name in dataset.classes:
         train, test = ([r for r in part if r.class_name == name] for part in (dataset.train, dataset.test))
         bad = sum(record.anomalous for record in test)
         print(f"  {name}: {len(train)} training, {len(test) - bad} good and {bad} defective test images")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command alone, with messages for the user; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hgad_jax.data prepare")
+    _add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -166,7 +166,8 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             f"'{root}' differs from the published {self.spec.title}:\n"
             + "\n".join(f"  {line}" for line in found)
             + f"\nDownload it again from {self.spec.page}, or use these images all the same, knowing that no "
-            "figure can be compared with published ones: --config.data.allow_partial=True"
+            "figure can be compared with published ones: --config.data.allow_partial=True (prepare: "
+            "--allow-partial)"
         )
 
     def _log_download_bytes(self) -> None:

@@ -110,9 +110,11 @@ def source_key(root: str, suffixes: Iterable[str]) -> str:
     digest, seen, wanted = hashlib.sha256(), set(), tuple(suffixes)
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        # A link may lead round in a circle.
-        below[:] = [] if real in seen else sorted(name for name in below if not name.startswith("."))
+        if real in seen:  # a link may lead round in a circle
+            below.clear()
+            continue
         seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(wanted) and not name.startswith("."):
                 path = os.path.join(folder, name)
