@@ -17,9 +17,11 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     config.seed = 0  # of initial parameters, order of images, and the held-out split
 
     config.data = data = ml_collections.ConfigDict()
-    data.name = "folder"  # "folder" or "elpv"
-    data.root = ""  # folder: where the images are
-    data.follow_links = False  # folder: allow symbolic links that leave the root
+    data.name = "folder"  # or "mvtec_ad", "btad", "mvtec_3d_rgb", "visa", "union", "stc", "elpv": the papers'
+    data.root = ""  # folder: where the images are; a dataset: where its archive is, or what was in it
+    data.follow_links = False  # allow symbolic links that leave the root
+    data.prepared_dir = ""  # dataset: where it is kept once prepared; "": in the user's cache
+    data.allow_partial = False  # dataset: accept other images than the published ones, with a warning
     data.split_seed = 0  # elpv: which good images are for testing
     data.image_size = 256  # pixels; images are squashed to this square
     data.workers = 2  # threads that decode images

@@ -5,7 +5,18 @@ import re
 import pytest
 from trees import ROOT, tiny_config
 
-from configs import default, folder, hgad_elpv, hgad_folder
+from configs import (
+    default,
+    folder,
+    hgad_btad,
+    hgad_elpv,
+    hgad_folder,
+    hgad_mvtec_3d_rgb,
+    hgad_mvtec_ad,
+    hgad_stc,
+    hgad_union,
+    hgad_visa,
+)
 from hgad_jax.config import validate
 from hgad_jax.errors import UserError
 
@@ -18,14 +29,28 @@ def flat(config, prefix=""):
             yield f"{prefix}{key}", value
 
 
+DATASETS = {
+    default: "folder",
+    folder: "folder",
+    hgad_folder: "folder",
+    hgad_elpv: "elpv",
+    hgad_mvtec_ad: "mvtec_ad",
+    hgad_btad: "btad",
+    hgad_mvtec_3d_rgb: "mvtec_3d_rgb",
+    hgad_visa: "visa",
+    hgad_union: "union",
+    hgad_stc: "stc",
+}
+
+
 @pytest.mark.parametrize("preset", ["default", "paper"])
-@pytest.mark.parametrize("module", [default, folder, hgad_elpv, hgad_folder])
+@pytest.mark.parametrize("module", DATASETS)
 def test_every_preset_of_every_config_is_valid(module, preset):
     config = module.get_config(preset)
     validate(config, num_devices=1)
     validate(config, num_devices=8)
     assert dict(flat(config)).keys() == dict(flat(default.get_config())).keys(), "a preset adds no key"
-    assert config.data.name == ("elpv" if module is hgad_elpv else "folder")
+    assert config.data.name == DATASETS[module]
 
 
 def test_the_default_preset_is_the_default():

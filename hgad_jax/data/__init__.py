@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hgad_jax.data import elpv, folder
+from hgad_jax.data import folder, prepare
 from hgad_jax.data.records import Dataset, Record, fingerprint
 from hgad_jax.errors import UserError
 
@@ -18,18 +18,26 @@ def _load_folder(config: Any) -> Dataset:
     return folder.load(config.root, follow_links=config.follow_links)
 
 
-_LOADERS = {
-    "elpv": lambda config: elpv.load(split_seed=config.split_seed),
-    "folder": _load_folder,
-}
+def _load_prepared(config: Any) -> Dataset:
+    options = prepare.Options(
+        root=config.root,
+        prepared_dir=getattr(config, "prepared_dir", ""),  # a run of an earlier version lacks these two
+        allow_partial=getattr(config, "allow_partial", False),
+        follow_links=config.follow_links,
+        split_seed=config.split_seed,
+    )
+    return prepare.load(config.name, options)
+
+
+_LOADERS = {"folder": _load_folder, **dict.fromkeys(prepare.NAMES, _load_prepared)}
 
 
 def load_dataset(config: Any) -> Dataset:
     """List the images of the dataset a configuration names.
 
     Args:
-        config: its `data` section, with the attributes `name` ("elpv" or "folder"), `root` and
-            `follow_links` (for "folder"), `split_seed` (for "elpv").
+        config: its `data` section, with the attributes `name`, `root` and `follow_links`, and for the
+            datasets of papers those of `prepare.Options`.
 
     Raises:
         UserError: an unknown name, or whatever is amiss with the images.

@@ -1,31 +1,100 @@
-"""What a dataset is: lists of image files with a class, a split and a defect. Nothing is decoded here."""
+"""What a dataset is: lists of image files with a class, a split and a defect. Nothing is decoded here.
+
+An image file is a path, or a place in a prepared dataset (`Stored`), whose files hold the encoded images of
+thousands. `open_image_file`, `read_image_file` and `image_name` make no difference between the two.
+"""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from hgad_jax.errors import UserError
 
 GOOD = "good"  # the "defect" of a faultless image, as MVTec AD's folders call it
 
 
-class Record(NamedTuple):
-    """One image file.
+class Source(NamedTuple):
+    """One split of a prepared dataset on the disk; opened when an image of it is first read.
 
     Attributes:
-        path: the image.
+        folder: of the prepared dataset.
+        split: its name there.
+        fingerprint: hash of the dataset's name, version and content, wherever the folder is.
+    """
+
+    folder: str
+    split: str
+    fingerprint: str
+
+
+class Stored(NamedTuple):
+    """An encoded image in a prepared dataset. Cheap to pickle, and to be had by any thread or process.
+
+    Attributes:
+        source: where it is stored.
+        index: of its example there.
+        field: of the example: "image" or "mask".
+        name: for people, such as "mvtec_ad/bottle/test/broken_large/000.png".
+    """
+
+    source: Source
+    index: int
+    field: str
+    name: str
+
+
+ImageFile = str | Stored  # a path, or a place in a prepared dataset
+
+
+def image_name(image: ImageFile) -> str:
+    """Name an image file in a message or a table: its path, or its name in the dataset."""
+    return image if isinstance(image, str) else image.name
+
+
+def open_image_file(image: ImageFile) -> str | BinaryIO:
+    """Give what `PIL.Image.open` takes: the path itself, or the stored bytes as a file.
+
+    Raises:
+        UserError: the prepared dataset cannot be read.
+    """
+    return image if isinstance(image, str) else io.BytesIO(read_image_file(image))
+
+
+def read_image_file(image: ImageFile) -> bytes:
+    """Read the encoded bytes of an image, to compare or to hash them.
+
+    Raises:
+        UserError: the file or the prepared dataset cannot be read.
+    """
+    if isinstance(image, Stored):
+        from hgad_jax.data.datasets import stored  # here, since only prepared datasets need TFDS
+
+        return stored.read(image)
+    try:
+        with open(image, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"'{image}' cannot be read: {error.strerror}. Mend or remove it.") from error
+
+
+class Record(NamedTuple):
+    """One image, not decoded, and what is known of it.
+
+    Attributes:
+        path: the image: a file's path, or where a prepared dataset stores it.
         class_name: the product or texture it shows.
         split: "train" or "test".
         defect: "good", or the name of the defect.
         mask: the image of its defective pixels; None for good images and where there is no ground truth.
     """
 
-    path: str
+    path: ImageFile
     class_name: str
     split: str
     defect: str
-    mask: str | None = None
+    mask: ImageFile | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -38,7 +107,7 @@ class Dataset(NamedTuple):
 
     Attributes:
         name: of the dataset, for logs and reports.
-        classes: sorted; a class's position is its id.
+        classes: in the dataset's own order; a class's position is its id.
         train: good images only, at least one of each class.
         test: may be empty.
     """
@@ -55,8 +124,8 @@ def build_dataset(name: str, records: Iterable[Record], *, good_folders: Mapping
     Args:
         name: of the dataset.
         records: of both splits, in the order to keep.
-        good_folders: for each class, the folder its good training images come from; its keys are the
-            classes.
+        good_folders: for each class, where its good training images come from; its keys are the
+            classes, in the order of their ids.
 
     Raises:
         UserError: a class without a good image to train on.
@@ -70,22 +139,23 @@ def build_dataset(name: str, records: Iterable[Record], *, good_folders: Mapping
             raise ValueError(f"{record} is defective but in train")
         (train if record.split == "train" else test).append(record)
     trainable = {record.class_name for record in train}
-    for class_name in sorted(good_folders):
+    for class_name in good_folders:
         if class_name not in trainable:
             raise UserError(
                 f"{name}: class '{class_name}' has no good training images: none found in "
                 f"'{good_folders[class_name]}', expected at least one. Put images without defects there, "
                 "or take the class's folder away."
             )
-    return Dataset(name, tuple(sorted(good_folders)), tuple(train), tuple(test))
+    return Dataset(name, tuple(good_folders), tuple(train), tuple(test))
 
 
 def fingerprint(records: Iterable[Record]) -> str:
     """Hash which image files these are and in which order, as a part of a cache key.
 
-    The path, size and modification time stand for the content: reading every byte of a large dataset
-    takes as long as the work that a cache saves, at every start. Moved or touched files therefore
-    count as changed, which costs time but never gives stale features.
+    The path, size and modification time of a file stand for its content: reading every byte of a large
+    dataset takes as long as the work that a cache saves, at every start. Moved or touched files therefore
+    count as changed, which costs time but never gives stale features. What a prepared dataset stores was
+    hashed when it was prepared, so it may be moved.
 
     Returns:
         The SHA-256 in hexadecimal.
@@ -95,13 +165,19 @@ def fingerprint(records: Iterable[Record]) -> str:
     """
     digest = hashlib.sha256()
     for record in records:
-        try:
-            status = os.stat(record.path)
-        except OSError as error:
-            raise UserError(
-                f"'{record.path}' was listed a moment ago but cannot be looked at now: {error.strerror}. "
-                "Check that the disk is still there and start again."
-            ) from error
-        digest.update(os.fsencode(record.path))
-        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(_identity(record.path))
     return digest.hexdigest()
+
+
+def _identity(image: ImageFile) -> bytes:
+    if isinstance(image, Stored):
+        source = image.source
+        return f"{source.fingerprint}\0{source.split}\0{image.index}\0{image.field}\n".encode()
+    try:
+        status = os.stat(image)
+    except OSError as error:
+        raise UserError(
+            f"'{image}' was listed a moment ago but cannot be looked at now: {error.strerror}. "
+            "Check that the disk is still there and start again."
+        ) from error
+    return os.fsencode(image) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from hgad_jax.data.records import Record
+from hgad_jax.data.records import ImageFile, Record, image_name, read_image_file
 from hgad_jax.errors import UserError
 
 _FEWEST = 4  # good images of a class: two to train on, two to calibrate on
@@ -41,8 +41,8 @@ def hold_out(
         if len(distinct) < _FEWEST:
             raise UserError(
                 f"Class '{name}' has {len(distinct)} different good images "
-                f"(such as {records[indices[0]].path}), expected at least {_FEWEST}: some to train on, some "
-                "to calibrate scores on. Add images."
+                f"(such as {image_name(records[indices[0]].path)}), expected at least {_FEWEST}: some to "
+                "train on, some to calibrate scores on. Add images."
             )
         if wanted < min_images:
             logging.warning(
@@ -55,9 +55,5 @@ def hold_out(
     return sorted(train), sorted(held)
 
 
-def _content_hash(path: str, seed: int) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(f"{seed}\n".encode() + file.read()).hexdigest()
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}. Mend or remove it.") from error
+def _content_hash(image: ImageFile, seed: int) -> str:
+    return hashlib.sha256(f"{seed}\n".encode() + read_image_file(image)).hexdigest()

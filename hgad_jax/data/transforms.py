@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from hgad_jax.data.records import ImageFile, image_name, open_image_file
 from hgad_jax.errors import UserError
 
 # Part of the key of every cache of features: to be raised with any change of the arrays made here.
@@ -21,7 +22,7 @@ _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)  #
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
-def load_image(path: str, size: int) -> np.ndarray:
+def load_image(path: ImageFile, size: int) -> np.ndarray:
     """Decode an image file into `size`×`size` pixels of RGB.
 
     Grey is replicated to three channels. 16-bit grey is scaled from the full range, 0..65535, and not
@@ -30,7 +31,7 @@ def load_image(path: str, size: int) -> np.ndarray:
     pixels are shown on black. Of a file with several images the first is taken.
 
     Args:
-        path: any format that Pillow reads, any size.
+        path: of a file, or a place in a prepared dataset; any format that Pillow reads, any size.
         size: pixels, of both sides.
 
     Returns:
@@ -46,7 +47,7 @@ def load_image(path: str, size: int) -> np.ndarray:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def load_mask(path: str, size: int, *, image_path: str) -> np.ndarray:
+def load_mask(path: ImageFile, size: int, *, image_path: ImageFile) -> np.ndarray:
     """Decode the ground truth of an image; what is not black is defective.
 
     It is made binary before it is resized: masks with values as small as 1 exist. In a JPEG file, where
@@ -69,14 +70,14 @@ def load_mask(path: str, size: int, *, image_path: str) -> np.ndarray:
     expected = image_size(image_path)
     if (width, height) != expected:
         raise UserError(
-            f"'{path}' has {width}×{height} pixels but its image '{image_path}' has "
+            f"'{image_name(path)}' has {width}×{height} pixels but its image '{image_name(image_path)}' has "
             f"{expected[0]}×{expected[1]}: they must be equal. Resize the mask or use the image's own."
         )
     square = _squash(Image.fromarray(defective), size, Image.Resampling.NEAREST)
     return np.asarray(square)
 
 
-def image_size(path: str) -> tuple[int, int]:
+def image_size(path: ImageFile) -> tuple[int, int]:
     """Read width and height in pixels from a file's header, as they are once the image is upright.
 
     Raises:
@@ -90,34 +91,36 @@ def image_size(path: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
+def _opened(path: ImageFile) -> Iterator[Image.Image]:
     """Open a file; an error of Pillow's on the way or in the body becomes one that names the file."""
+    name = image_name(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(open_image_file(path)) as image:
             # Pillow itself only warns up to twice its limit; None means no limit.
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels")
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
-            f"'{path}' is too large to be decoded safely ({error}; the limit is "
+            f"'{name}' is too large to be decoded safely ({error}; the limit is "
             f"{Image.MAX_IMAGE_PIXELS} pixels). Make it smaller, or cut it into several images."
         ) from error
     except FileNotFoundError as error:
-        raise UserError(f"'{path}' does not exist. Check the path.") from error
+        raise UserError(f"'{name}' does not exist. Check the path.") from error
     except _DECODING_ERRORS as error:
         raise UserError(
-            f"'{path}' cannot be read as an image: {error}. Replace it by a whole image (png, jpg, bmp, "
+            f"'{name}' cannot be read as an image: {error}. Replace it by a whole image (png, jpg, bmp, "
             "tif) or take it away."
         ) from error
 
 
-def _eight_bit(image: Image.Image, path: str) -> Image.Image:
+def _eight_bit(image: Image.Image, path: ImageFile) -> Image.Image:
     """Turn an image upright and bring it to 8 bits: "L" where it is grey, else "RGB"."""
     if image.mode in ("I", "F"):
         raise UserError(
-            f"'{path}' has 32-bit {'integer' if image.mode == 'I' else 'float'} pixels, whose range is "
-            "unknown; expected 8 or 16 bits. Convert it to 8 or 16 bits, all images by the same scale."
+            f"'{image_name(path)}' has 32-bit {'integer' if image.mode == 'I' else 'float'} pixels, whose "
+            "range is unknown; expected 8 or 16 bits. Convert it to 8 or 16 bits, all images by the same "
+            "scale."
         )
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):

@@ -58,8 +58,9 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     """
     directory = Path(directory)
     config = config.copy_and_resolve_references()
-    if config.data.root:  # so that the run can be evaluated from any folder
-        config.data.root = str(Path(config.data.root).expanduser().absolute())
+    for key in ("root", "prepared_dir"):  # so that the run can be evaluated from any folder
+        if config.data.get(key):
+            config.data[key] = str(Path(config.data[key]).expanduser().absolute())
     mesh = data_mesh()
     validate(config, mesh.size)
     dataset = load_dataset(config.data)

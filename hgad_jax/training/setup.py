@@ -11,7 +11,7 @@ from hgad_jax.backbones.levels import Levels, feature_levels
 from hgad_jax.data import fingerprint
 from hgad_jax.data.features import FeatureCache, open_or_build
 from hgad_jax.data.pipeline import image_batches
-from hgad_jax.data.records import Record
+from hgad_jax.data.records import Record, image_name
 from hgad_jax.data.transforms import TRANSFORM_VERSION
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
@@ -84,7 +84,7 @@ def cached_features(
         batches=batches,
         extract=lambda images: levels.apply(levels.variables, jnp.asarray(images)),
         dtype=config.cache.dtype,
-        paths=[record.path for record in records],
+        paths=[image_name(record.path) for record in records],
         log=log,
     )
 

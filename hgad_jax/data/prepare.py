@@ -1,0 +1,243 @@
+"""Datasets of the papers: found where the user put them, stored once, listed from then on."""
+
+import argparse
+import contextlib
+import fcntl
+import functools
+import glob
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from hgad_jax.data.records import Dataset, Record, build_dataset
+from hgad_jax.errors import UserError
+
+_BUILDERS = {
+    "mvtec_ad": "MVTecAD",
+    "btad": "BTAD",
+    "mvtec_3d_rgb": "MVTec3DRGB",
+    "visa": "VisA",
+    "stc": "STC",
+    "elpv": "ELPV",
+}
+NAMES = (*_BUILDERS, "union")
+
+
+class Options(NamedTuple):
+    """What the user may say about a dataset.
+
+    Attributes:
+        root: folder with what was downloaded, archives or unpacked; or with a folder of the dataset's
+            name in which that is.
+        prepared_dir: where prepared datasets are kept; "" is `hgad_jax/datasets` in the user's cache.
+        allow_partial: accept other images than the published ones.
+        follow_links: allow symbolic links that leave the root.
+        split_seed: for datasets without a split of their own.
+    """
+
+    root: str = ""
+    prepared_dir: str = ""
+    allow_partial: bool = False
+    follow_links: bool = False
+    split_seed: int = 0
+
+
+def load(name: str, options: Options) -> Dataset:
+    """List a dataset of `NAMES`, after preparing it where that was not done before; decodes nothing.
+
+    Raises:
+        UserError: whatever is amiss with the user's files or the prepared ones.
+    """
+    from hgad_jax.data.datasets import union  # with its fellows only where they are wanted
+
+    if name == "union":
+        return union.load(lambda part: _load(part, options, within=True))
+    return _load(name, options)
+
+
+def _load(name: str, options: Options, *, within: bool = False) -> Dataset:
+    builder = _builder(name)
+    spec = builder.spec
+    _show_licence(spec.title, spec.page, spec.licence)
+    root = _root(name, spec, options.root, within)
+    directory = directory_of(options)
+    folder = os.path.join(directory, name, str(builder.VERSION))
+    stored = _stored(builder, root, directory, folder, options)
+    if stored.differences and not options.allow_partial:
+        raise UserError(
+            f"The prepared dataset '{folder}' differs from the published {spec.title}:\n  "
+            + "\n  ".join(stored.differences)
+            + "\nDelete that folder to prepare it from a whole download, or use it all the same, knowing "
+            "that no figure can be compared with published ones: --config.data.allow_partial=True (prepare: "
+            "--allow-partial)"
+        )
+    if stored.differences:
+        logging.warning(
+            "%s differs from what was published, figures cannot be compared: %s",
+            *(name, "; ".join(stored.differences)),
+        )
+    return _dataset(name, spec, spec.assign(stored.records(folder), options.split_seed), folder)
+
+
+def _dataset(name: str, spec: Any, records: Sequence[Record], folder: str) -> Dataset:
+    """Make the dataset of some records, with the classes that can be trained on, in their order."""
+    trainable = {record.class_name for record in records if record.split == "train"}
+    classes = [class_name for class_name in spec.classes if class_name in trainable]
+    if not classes:
+        raise UserError(
+            f"The prepared dataset '{folder}' has no good training images. Delete that folder and prepare it "
+            f"anew from more of what {spec.page} offers."
+        )
+    left_out = sorted({record.class_name for record in records} - trainable)
+    if left_out:
+        logging.warning("%s: classes without training images are left out: %s", name, left_out)
+    chosen = [record for record in records if record.class_name in trainable]
+    return build_dataset(name, chosen, good_folders=dict.fromkeys(classes, folder))
+
+
+@functools.cache  # once a process
+def _show_licence(title: str, page: str, licence: str) -> None:
+    logging.warning("%s (%s): licence %s.", title, page, licence)
+
+
+def _builder(name: str) -> Any:
+    return getattr(importlib.import_module(f"hgad_jax.data.datasets.{name}"), _BUILDERS[name])
+
+
+def _root(name: str, spec: Any, root: str, within: bool) -> str | None:
+    """The folder with the user's files; None where there is none any more."""
+    if not root and not within:
+        root = spec.default_root()
+    if not root:
+        return None
+    root = os.path.abspath(os.path.expanduser(root))
+    below = os.path.join(root, name)
+    chosen = below if within or os.path.isdir(below) else root
+    return chosen if os.path.isdir(chosen) and os.listdir(chosen) else None
+
+
+def directory_of(options: Options) -> str:
+    """The folder in which prepared datasets are kept."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    chosen = options.prepared_dir or os.path.join(caches, "hgad_jax", "datasets")
+    return os.path.abspath(os.path.expanduser(chosen))
+
+
+def _stored(builder: Any, root: str | None, directory: str, folder: str, options: Options) -> Any:
+    """What is stored of a dataset, prepared now if need be."""
+    from hgad_jax.data.datasets import index
+    from hgad_jax.data.datasets.builder import source_suffixes
+
+    stored = index.read(folder)
+    if stored is None:
+        if root is None:
+            raise UserError(_missing(builder, options.root))
+        with _disk_errors(directory), _locked(directory, builder.name):
+            stored = index.read(folder) or _prepare(builder, root, directory, folder, options)
+    elif root is not None and stored.source != index.source_key(root, source_suffixes(builder.spec)):
+        raise UserError(
+            f"'{folder}' was prepared from other files than those in '{root}' now. Delete it to prepare the "
+            "dataset anew, or keep both, in another config.data.prepared_dir. (Where the downloaded "
+            "files are not needed any more, leave config.data.root empty.)"
+        )
+    return stored
+
+
+def _prepare(builder: Any, root: str, directory: str, folder: str, options: Options) -> Any:
+    import tensorflow_datasets as tfds
+
+    from hgad_jax.data.datasets import index
+
+    for leftover in glob.glob(os.path.join(glob.escape(directory), builder.name, "incomplete.*")):
+        shutil.rmtree(leftover, ignore_errors=True)  # a killed preparation's, since we hold the lock
+    made = builder(data_dir=directory, allow_partial=options.allow_partial, follow_links=options.follow_links)
+    config = tfds.download.DownloadConfig(
+        manual_dir=root, try_download_gcs=False, register_checksums=False, compute_stats="skip"
+    )
+    with tempfile.TemporaryDirectory() as downloads:  # TFDS insists on one
+        made.download_and_prepare(download_config=config, download_dir=downloads)
+    return index.read(folder)
+
+
+def _missing(builder: Any, root: str) -> str:
+    spec = builder.spec
+    found = f"'{root}' is no folder with it" if root else "config.data.root is empty"
+    return (
+        f"The dataset '{builder.name}' was not prepared yet, and {found}. {spec.title} can be had from "
+        f"{spec.page} (licence: {spec.licence}). Then: --config.data.root=FOLDER, which holds the archive, "
+        f"or unpacked:\n{spec.tree}"
+    )
+
+
+@contextlib.contextmanager
+def _locked(directory: str, name: str) -> Iterator[None]:
+    """Hold the right to prepare a dataset; the system takes it back from a process that dies."""
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, f".{name}.lock"), "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning("Another process prepares %s: waiting for it.", name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The dataset cannot be prepared in '{directory}': {error.strerror or error}. Make room or set "
+            "its permissions, or choose another folder: config.data.prepared_dir (prepare: --prepared-dir)"
+        ) from error
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command `prepare` to those of `python -m hgad_jax.data`; `run` carries it out."""
+    parser = commands.add_parser("prepare", help="store a dataset of the papers, without training")
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--root", default="", help="folder with what was downloaded, archives or unpacked")
+    parser.add_argument("--prepared-dir", default="", help="where to keep it; the user's cache if not given")
+    parser.add_argument("--allow-partial", action="store_true", help="accept other images than published")
+    parser.add_argument("--follow-links", action="store_true", help="allow links that leave the folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare a dataset, print what it holds and return the exit status.
+
+    Raises:
+        UserError: whatever is amiss with the user's files or the prepared ones.
+    """
+    logging.set_verbosity(logging.WARNING)
+    given = vars(arguments)
+    options = Options(**{key: given[key] for key in given.keys() & set(Options._fields)})
+    dataset = load(arguments.name, options)
+    print(f"{dataset.name}: {len(dataset.classes)} classes in {directory_of(options)}")
+    for name in dataset.classes:
+        train, test = ([r for r in part if r.class_name == name] for part in (dataset.train, dataset.test))
+        bad = sum(record.anomalous for record in test)
+        print(f"  {name}: {len(train)} training, {len(test) - bad} good and {bad} defective test images")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command alone, with messages for the user; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hgad_jax.data prepare")
+    _add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
