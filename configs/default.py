@@ -23,7 +23,11 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     data.prepared_dir = ""  # dataset: where it is kept once prepared; "": in the user's cache
     data.allow_partial = False  # dataset: accept other images than the published ones, with a warning
     data.split_seed = 0  # elpv: which good images are for testing
-    data.image_size = 256  # pixels; images are squashed to this square
+    data.image_size = 256  # pixels, side of the square that the model sees
+    data.resize = "squash"  # "squash", "short_side_crop" (cuts the longer side) or "letterbox" (pads it)
+    data.interpolation = "bilinear"  # of images: "nearest", "bilinear", "bicubic" or "lanczos", antialiased
+    data.tiles = 1  # n: cut every image into n×n overlapping squares of image_size; 1: none
+    data.tile_overlap = 0.25  # share of a tile's side that it has in common with the next
     data.workers = 2  # threads that decode images
 
     config.backbone = backbone = ml_collections.ConfigDict()
@@ -96,7 +100,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-    config.data.image_size = 1024
+    config.data.update(image_size=1024, resize="short_side_crop", interpolation="lanczos")
     config.backbone.taps = ("blocks.4",)
     config.backbone.scales = (1, 2, 4)
     config.detector.update(

@@ -1,58 +1,74 @@
 """The input pipeline: images in order for a backbone, and shuffled indices for training."""
 
 import functools
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
 
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import Record
+from hgad_jax.data.tiles import cut
 from hgad_jax.data.transforms import load_image
 
 _BATCHES_AHEAD = 2  # decoded while the current one is worked on
 
 
 def image_batches(
-    records: Sequence[Record], *, size: int, batch_size: int, num_workers: int = 0, start: int = 0
+    records: Sequence[Record],
+    *,
+    transform: Transform,
+    batch_size: int,
+    num_workers: int = 0,
+    start: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Decode images into batches of one shape, in the order of the records.
 
+    With tiles, an example is a tile: image i gives the examples i·n² to (i + 1)·n² − 1.
+
     Args:
         records: the images.
-        size: pixels of the square each is brought to.
-        batch_size: images per batch.
+        transform: that brings each to a square.
+        batch_size: examples per batch.
         num_workers: threads that decode ahead of the consumer (Pillow decodes without holding the
             interpreter's lock); 0 decodes when asked. The batches do not depend on it.
         start: the first batch to yield, to go on where an earlier run stopped.
 
     Yields:
-        `image` uint8 `[B, size, size, 3]`; `index` int32 `[B]`, the position in `records`; `valid`
-        bool `[B]`, false for the zeros that fill up the last batch (their index is 0).
+        `image` uint8 `[B, S, S, 3]`; `index` int32 `[B]`, the number of the example (without tiles, the
+        position in `records`); `valid` bool `[B]`, false for the zeros that fill up the last batch (their
+        index is 0).
 
     Raises:
         UserError: an image cannot be read; raised when its turn comes.
     """
-
-    def load(index: int) -> dict[str, np.ndarray]:
-        return {
-            "image": load_image(records[index].path, size),
-            "index": np.int32(index),
-            "valid": np.bool_(True),
-        }
-
+    first, skipped = divmod(start * batch_size, transform.num_tiles)
     threads = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=_BATCHES_AHEAD * batch_size)
-    remaining = grain.MapDataset.range(min(start * batch_size, len(records)), len(records))
-    # Batched after the threads, so that they share the images of one batch.
-    batches = iter(
-        remaining.map(load)
-        .to_iter_dataset(threads)
-        .batch(batch_size, batch_fn=lambda examples: _pad(examples, batch_size))
+    remaining = grain.MapDataset.range(min(first, len(records)), len(records))
+    # Cut and batched after the threads, so that each image is decoded once and they share those of a batch.
+    images = iter(
+        remaining.map(lambda i: (i, load_image(records[i].path, transform))).to_iter_dataset(threads)
     )
     try:
-        yield from batches
+        examples = itertools.islice(_examples(images, transform), skipped, None)
+        while batch := list(itertools.islice(examples, batch_size)):
+            yield _pad(batch, batch_size)
     finally:
-        batches.close()  # else the threads live until the garbage collector comes
+        images.close()  # else the threads live until the garbage collector comes
+
+
+def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the tiles of each image, or the image itself."""
+    for i, image in images:
+        tiles = cut(image, transform) if transform.tiles > 1 else (image,)
+        for k, tile in enumerate(tiles):
+            yield {
+                "image": tile,
+                "index": np.int32(i * transform.num_tiles + k),
+                "valid": np.bool_(True),
+            }
 
 
 def training_indices(num_examples: int, *, batch_size: int, seed: int) -> grain.MapDataset:

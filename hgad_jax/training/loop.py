@@ -14,8 +14,10 @@ from tqdm import tqdm
 from hgad_jax.config import validate
 from hgad_jax.data import Dataset, load_dataset
 from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.data.split import hold_out
+from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, fit_calibration
 from hgad_jax.training import checkpoints, schedules, workdir
@@ -28,12 +30,12 @@ _READ = 64  # images at a time from the cache, outside of training steps
 
 
 class TrainingSet(NamedTuple):
-    """Features of the good images, and which of them are trained on."""
+    """Features of the good images, or of their tiles, and which of them are trained on."""
 
     cache: FeatureCache
     labels: np.ndarray  # [N] int32
-    train: np.ndarray  # indices
-    held_out: np.ndarray  # indices
+    train: np.ndarray  # indices of images or tiles
+    held_out: np.ndarray  # likewise; all tiles of an image are on one side
 
     def batches(self, indices: np.ndarray):
         """Yields features of all levels and labels."""
@@ -82,7 +84,9 @@ def _training_set(config, model, dataset: Dataset, directory: Path, log) -> Trai
     cache_dir = config.cache.dir or str(directory / "cache")
     cache = cached_features(config, model.levels, dataset.train, cache_dir, log)
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
-    return TrainingSet(cache, labels, np.array(train), np.array(held_out))
+    transform = transform_of(config.data)
+    train, held_out = example_indices(train, transform), example_indices(held_out, transform)
+    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out)
 
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
