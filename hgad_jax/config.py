@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
 from hgad_jax.detectors import DETECTORS
 from hgad_jax.errors import UserError
 
 _CHOICES = {
+    "data.on_error": ("raise", "skip"),
     "data.resize": RESIZES,
     "data.interpolation": INTERPOLATIONS,
     "cache.dtype": ("float32", "bfloat16"),
@@ -79,6 +81,10 @@ def validate(config: Any, num_devices: int) -> None:
             f"train.batch_size is {config.train.batch_size}, expected a multiple of the "
             f"{num_devices} devices that it is split over"
         )
+    try:
+        num_clusters(config.data.classes)
+    except UserError as error:
+        problems.append(str(error).removeprefix("config."))
     if problems:
         raise UserError("\n".join(f"config.{problem}" for problem in problems))
 

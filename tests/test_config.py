@@ -132,6 +132,8 @@ def refused(changes):
         ("detector.name", "msflow", "'msflow', expected one of 'hgad'"),
         ("data.image_size", 8, "8, expected at least 32"),
         ("data.resize", "crop", "'crop', expected one of 'squash', 'short_side_crop', 'letterbox'"),
+        ("data.on_error", "warn", "'warn', expected one of 'raise', 'skip'"),
+        ("data.classes", "kmeans", "'kmeans', expected 'given'"),
         ("data.tile_overlap", 0.6, "0.6, expected at most 0.5"),
         ("detector.num_blocks", 0, "0, expected at least 1"),
         ("detector.condition_channels", 6, "6, expected a multiple of 4"),

@@ -1,9 +1,11 @@
 """The input pipeline: images in order for a backbone, and shuffled indices for training."""
 
+import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -45,18 +47,38 @@ def image_batches(
         UserError: an image cannot be read; raised when its turn comes.
     """
     first, skipped = divmod(start * batch_size, transform.num_tiles)
-    threads = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=_BATCHES_AHEAD * batch_size)
-    remaining = grain.MapDataset.range(min(first, len(records)), len(records))
     # Cut and batched after the threads, so that each image is decoded once and they share those of a batch.
-    images = iter(
-        remaining.map(lambda i: (i, load_image(records[i].path, transform))).to_iter_dataset(threads)
+    images = threaded(
+        lambda i: (i, load_image(records[i].path, transform)),
+        range(min(first, len(records)), len(records)),
+        num_workers=num_workers,
+        ahead=_BATCHES_AHEAD * batch_size,
     )
-    try:
+    with contextlib.closing(images):
         examples = itertools.islice(_examples(images, transform), skipped, None)
         while batch := list(itertools.islice(examples, batch_size)):
             yield _pad(batch, batch_size)
+
+
+def threaded(
+    function: Callable[[int], Any], indices: range, *, num_workers: int, ahead: int = 16
+) -> Iterator[Any]:
+    """Yield a function of each index, in order, computed by threads ahead of the consumer.
+
+    Args:
+        function: called with an index; an error is raised when its turn comes.
+        indices: to call it with.
+        num_workers: threads; 0 computes when asked.
+        ahead: results that may wait for the consumer.
+    """
+    threads = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=ahead)
+    results = iter(
+        grain.MapDataset.range(len(indices)).map(lambda i: function(indices[i])).to_iter_dataset(threads)
+    )
+    try:
+        yield from results
     finally:
-        images.close()  # else the threads live until the garbage collector comes
+        results.close()  # else the threads live until the garbage collector comes
 
 
 def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, np.ndarray]]:

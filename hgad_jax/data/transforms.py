@@ -52,7 +52,7 @@ def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = Non
         UserError: the file is missing, damaged, no image, too large to be decoded safely, or of 32-bit
             pixels, whose range is unknown.
     """
-    with _opened(image) as opened:
+    with open_image(image) as opened:
         upright = _eight_bit(opened, image)
         _warn_of_cut(transform, upright.size[::-1], image)
         square = _resize(upright, transform, _RESAMPLING[transform.interpolation])
@@ -85,7 +85,7 @@ def load_mask(mask: ImageLike, transform: Transform, *, image: ImageLike) -> np.
 
 def load_whole_mask(mask: ImageLike, *, image: ImageLike) -> np.ndarray:
     """Decode a mask as `load_mask` does, at its own size: bool `[height, width]`."""
-    with _opened(mask) as opened:
+    with open_image(mask) as opened:
         defective = _defective(opened)
     height, width = defective.shape
     expected = image_size(image)
@@ -103,7 +103,7 @@ def image_size(image: ImageLike) -> tuple[int, int]:
     Raises:
         UserError: the file cannot be read.
     """
-    with _opened(image) as opened:
+    with open_image(image) as opened:
         orientation = opened.getexif().get(ExifTags.Base.Orientation)
         # Pillow itself turns TIFF upright, before the size is read.
         sideways = orientation in _SIDEWAYS and opened.format != "TIFF"
@@ -117,8 +117,12 @@ def _name(image: ImageLike) -> str:
 
 
 @contextlib.contextmanager
-def _opened(image: ImageLike) -> Iterator[Image.Image]:
-    """Open an image; an error of Pillow's on the way or in the body becomes one that names the file."""
+def open_image(image: ImageLike) -> Iterator[Image.Image]:
+    """Open an image; an error of Pillow's on the way or in the body becomes one that names the file.
+
+    Raises:
+        UserError: the file is missing, damaged, no image or too large.
+    """
     name = _name(image)
     try:
         with _open(image) as opened:
@@ -159,13 +163,18 @@ def _check_array(array: np.ndarray) -> None:
         )
 
 
-def _eight_bit(opened: Image.Image, image: ImageLike) -> Image.Image:
-    """Turn an image upright and bring it to 8 bits: "L" where it is grey, else "RGB"."""
+def refuse_32_bit(opened: Image.Image, image: ImageLike) -> None:
+    """Raise a `UserError` for pixels whose range is unknown."""
     if opened.mode in ("I", "F"):
         raise UserError(
             f"{_name(image)} has 32-bit {'integer' if opened.mode == 'I' else 'float'} pixels, whose range "
             "is unknown; expected 8 or 16 bits. Convert it to 8 or 16 bits, all images by the same scale."
         )
+
+
+def _eight_bit(opened: Image.Image, image: ImageLike) -> Image.Image:
+    """Turn an image upright and bring it to 8 bits: "L" where it is grey, else "RGB"."""
+    refuse_32_bit(opened, image)
     opened = ImageOps.exif_transpose(opened)
     if opened.mode.startswith("I;16"):
         values = np.asarray(opened).astype(np.uint32)

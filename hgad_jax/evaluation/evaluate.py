@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from hgad_jax.data import Dataset, Record, load_dataset
+from hgad_jax.data import Dataset, Record
 from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.transforms import load_mask
@@ -18,6 +18,7 @@ from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.metrics.region import aupro
 from hgad_jax.scoring import paper
+from hgad_jax.training.setup import load_usable
 from hgad_jax.training.workdir import write_atomically
 
 _RANKING = ("auroc", "ap", "f1_max")
@@ -61,10 +62,8 @@ def evaluate(
     protocol = protocol or scorer.config.scoring.protocol
     # The published protocol knows the true class of every test image.
     classes = "given" if protocol == "paper" else classes or scorer.config.scoring.classes
-    dataset = load_dataset(scorer.config.data)
+    dataset = scorer.regrouped(load_usable(scorer.config, Path(directory), log))
     records = _records(dataset, split, scorer)
-    for record in records:  # a mask that does not fit is better found before the scoring than after it
-        _mask(record, transform_of(scorer.config.data))
     labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
     score = _score_paper if protocol == "paper" else _score_calibrated
     result = score(scorer, records, labels if classes == "given" else None)
