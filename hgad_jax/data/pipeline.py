@@ -93,7 +93,9 @@ def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, np.n
             }
 
 
-def training_indices(num_examples: int, *, batch_size: int, seed: int) -> grain.MapDataset:
+def training_indices(
+    num_examples: int, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> grain.MapDataset:
     """Make the endless order of training: each epoch shuffles all examples anew.
 
     A batch may hold the end of one epoch and the start of the next, so that every batch is full
@@ -101,15 +103,19 @@ def training_indices(num_examples: int, *, batch_size: int, seed: int) -> grain.
 
     Args:
         num_examples: in an epoch.
-        batch_size: examples per step.
+        batch_size: examples per step, over all processes.
         seed: not negative; other seeds give unrelated orders.
+        process_index: which slice of each batch to give.
+        process_count: slices. Every process computes the same order and takes its own slice, one after the
+            other, so that together they are the batch of a single process.
 
     Returns:
-        A random-access sequence: `order[step]` is int64 `[batch_size]`.
+        A random-access sequence: `order[step]` is int64 `[batch_size / process_count]`.
 
     Raises:
-        ValueError: no examples, or an empty batch.
+        ValueError: no examples, an empty batch, or one that the processes cannot share evenly.
     """
+    own = process_slice(batch_size, process_index=process_index, process_count=process_count)
     if num_examples < 1 or batch_size < 1:
         raise ValueError(f"expected at least one example and one per batch: {num_examples}, {batch_size}")
 
@@ -123,9 +129,23 @@ def training_indices(num_examples: int, *, batch_size: int, seed: int) -> grain.
 
     def batch(step: int) -> np.ndarray:
         epochs, positions = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), num_examples)
-        return np.concatenate([permutation(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+        return np.concatenate([permutation(int(e))[positions[epochs == e]] for e in np.unique(epochs)])[own]
 
     return grain.MapDataset.range(sys.maxsize // batch_size).map(batch)
+
+
+def process_slice(batch_size: int, *, process_index: int, process_count: int) -> slice:
+    """The part of a batch that one of several processes works on.
+
+    Raises:
+        ValueError: no such process, or the batch cannot be shared evenly.
+    """
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process {process_index} of {process_count}")
+    if batch_size % process_count:
+        raise ValueError(f"a batch of {batch_size} cannot be shared by {process_count} processes")
+    size = batch_size // process_count
+    return slice(process_index * size, (process_index + 1) * size)
 
 
 def _pad(examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:

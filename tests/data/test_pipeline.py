@@ -7,7 +7,7 @@ from PIL import Image
 
 from hgad_jax.data import pipeline
 from hgad_jax.data.geometry import Transform
-from hgad_jax.data.pipeline import image_batches, training_indices
+from hgad_jax.data.pipeline import image_batches, process_slice, training_indices
 from hgad_jax.data.records import Record
 from hgad_jax.errors import UserError
 
@@ -140,3 +140,21 @@ def test_tiles_are_examples_in_order(records, num_workers, start):
         images = np.concatenate([batch["image"] for batch in batches])[valid]
         assert images.shape[1:] == (6, 6, 3)
         np.testing.assert_array_equal(images[:, 2, 3, 1], index // 4 * 10)
+
+
+@pytest.mark.parametrize("process_count", [1, 2, 3, 6])
+def test_slices_of_all_processes_are_the_batch_of_one(process_count):
+    whole = training_indices(10, batch_size=6, seed=3)
+    parts = [
+        training_indices(10, batch_size=6, seed=3, process_index=i, process_count=process_count)
+        for i in range(process_count)
+    ]
+    for step in range(12):
+        np.testing.assert_array_equal(np.concatenate([part[step] for part in parts]), whole[step])
+
+
+@pytest.mark.parametrize("arguments", [(2, 2), (-1, 2), (0, 0), (0, 4)])
+def test_slices_that_are_none_are_refused(arguments):
+    index, count = arguments
+    with pytest.raises(ValueError, match="process"):
+        process_slice(6, process_index=index, process_count=count)
