@@ -19,11 +19,21 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     data.name = "folder"  # or "mvtec_ad", "btad", "mvtec_3d_rgb", "visa", "union", "stc", "elpv": the papers'
     data.root = ""  # folder: where the images are; a dataset: where its archive is, or what was in it
+    data.normal_dir = ()  # folder: good images to train on, where they are not in MVTec AD's layout
+    data.abnormal_dir = ()  # folder, with normal_dir: defective images to test with
+    data.mask_dir = ()  # folder, with abnormal_dir: masks of these, as many folders in the same order
+    data.normal_test_dir = ()  # folder, with normal_dir: good images to test with
     data.follow_links = False  # allow symbolic links that leave the root
+    data.on_error = "raise"  # an image that cannot be used: "raise", or "skip" it with a count
     data.prepared_dir = ""  # dataset: where it is kept once prepared; "": in the user's cache
     data.allow_partial = False  # dataset: accept other images than the published ones, with a warning
     data.split_seed = 0  # elpv: which good images are for testing
-    data.image_size = 256  # pixels; images are squashed to this square
+    data.image_size = 256  # pixels, side of the square that the model sees
+    data.resize = "squash"  # "squash", "short_side_crop" (cuts the longer side) or "letterbox" (pads it)
+    data.interpolation = "bilinear"  # of images: "nearest", "bilinear", "bicubic" or "lanczos", antialiased
+    data.tiles = 1  # n: cut every image into n×n overlapping squares of image_size; 1: none
+    data.tile_overlap = 0.25  # share of a tile's side that it has in common with the next
+    data.classes = "given"  # by the dataset; or "cluster:K": K groups found by k-means on features
     data.workers = 2  # threads that decode images
 
     config.backbone = backbone = ml_collections.ConfigDict()
@@ -96,7 +106,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-    config.data.image_size = 1024
+    config.data.update(image_size=1024, resize="short_side_crop", interpolation="lanczos")
     config.backbone.taps = ("blocks.4",)
     config.backbone.scales = (1, 2, 4)
     config.detector.update(

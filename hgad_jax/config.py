@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from hgad_jax.data.clusters import num_clusters
+from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
 from hgad_jax.detectors import DETECTORS
 from hgad_jax.errors import UserError
 
 _CHOICES = {
+    "data.on_error": ("raise", "skip"),
+    "data.resize": RESIZES,
+    "data.interpolation": INTERPOLATIONS,
     "cache.dtype": ("float32", "bfloat16"),
     "detector.name": tuple(DETECTORS),
     "detector.conditioning": ("none", "standardize", "whiten"),
@@ -18,6 +23,8 @@ _AT_LEAST = {
     "seed": 0,
     "data.image_size": 32,
     "data.workers": 0,
+    "data.tiles": 1,
+    "data.tile_overlap": 0.05,
     "detector.num_blocks": 1,
     "detector.condition_channels": 4,
     "detector.num_centres": 1,
@@ -36,7 +43,12 @@ _AT_LEAST = {
     "scoring.sigma": 0,
     "scoring.batch_size": 1,
 }
-_AT_MOST = {"calibration.fraction": 0.5, "scoring.top_fraction": 1, "detector.label_smoothing": 1}
+_AT_MOST = {
+    "data.tile_overlap": 0.5,
+    "calibration.fraction": 0.5,
+    "scoring.top_fraction": 1,
+    "detector.label_smoothing": 1,
+}
 
 
 def validate(config: Any, num_devices: int) -> None:
@@ -69,6 +81,10 @@ def validate(config: Any, num_devices: int) -> None:
             f"train.batch_size is {config.train.batch_size}, expected a multiple of the "
             f"{num_devices} devices that it is split over"
         )
+    try:
+        num_clusters(config.data.classes)
+    except UserError as error:
+        problems.append(str(error).removeprefix("config."))
     if problems:
         raise UserError("\n".join(f"config.{problem}" for problem in problems))
 

@@ -18,6 +18,7 @@ from configs import (
     hgad_visa,
 )
 from hgad_jax.config import validate
+from hgad_jax.data.geometry import Transform
 from hgad_jax.errors import UserError
 
 
@@ -59,6 +60,8 @@ def test_the_default_preset_is_the_default():
 
 PUBLISHED = {
     "data.image_size": 1024,
+    "data.resize": "short_side_crop",
+    "data.interpolation": "lanczos",
     "backbone.scales": (1, 2, 4),
     "detector.num_blocks": 12,
     "detector.condition_channels": 256,
@@ -106,6 +109,8 @@ def test_every_key_is_read_by_the_package():
             pattern = rf"\b{name}: |settings\.pop\(\"{name}\"\)"
         elif section == "loss":
             pattern = rf"\b{name}: jax\.Array|\b{name}=|\"{name}\""
+        elif key.startswith("data.") and name in Transform._fields:  # read by its fields' names
+            continue
         else:
             pattern = rf"\b(config|{section})\.{name}\b"
         assert re.search(pattern, source), f"config.{key} is read nowhere"
@@ -126,6 +131,10 @@ def refused(changes):
         ("cache.dtype", "float16", "'float16', expected one of 'float32', 'bfloat16'"),
         ("detector.name", "msflow", "'msflow', expected one of 'hgad'"),
         ("data.image_size", 8, "8, expected at least 32"),
+        ("data.resize", "crop", "'crop', expected one of 'squash', 'short_side_crop', 'letterbox'"),
+        ("data.on_error", "warn", "'warn', expected one of 'raise', 'skip'"),
+        ("data.classes", "kmeans", "'kmeans', expected 'given'"),
+        ("data.tile_overlap", 0.6, "0.6, expected at most 0.5"),
         ("detector.num_blocks", 0, "0, expected at least 1"),
         ("detector.condition_channels", 6, "6, expected a multiple of 4"),
         ("train.epochs", -1.0, "-1.0, expected at least 0"),

@@ -2,20 +2,11 @@
 
 from typing import Any
 
-from hgad_jax.data import folder, prepare
+from hgad_jax.data import own, prepare
 from hgad_jax.data.records import Dataset, Record, fingerprint
 from hgad_jax.errors import UserError
 
 __all__ = ["Dataset", "Record", "fingerprint", "load_dataset"]
-
-
-def _load_folder(config: Any) -> Dataset:
-    if not config.root:
-        raise UserError(
-            "The dataset 'folder' needs to know where the images are: --config.data.root=DIR\n"
-            f"{folder.EXPECTED_TREE}"
-        )
-    return folder.load(config.root, follow_links=config.follow_links)
 
 
 def _load_prepared(config: Any) -> Dataset:
@@ -29,7 +20,7 @@ def _load_prepared(config: Any) -> Dataset:
     return prepare.load(config.name, options)
 
 
-_LOADERS = {"folder": _load_folder, **dict.fromkeys(prepare.NAMES, _load_prepared)}
+_LOADERS = {"folder": own.load, **dict.fromkeys(prepare.NAMES, _load_prepared)}
 
 
 def load_dataset(config: Any) -> Dataset:

@@ -108,10 +108,17 @@ def unfinished(final: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: str, final: str, contents: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]) -> None:
+def publish(
+    folder: str,
+    final: str,
+    contents: Mapping[str, Any],
+    *,
+    shapes: Sequence[tuple[int, ...]],
+    seconds: float,
+) -> None:
     """Describe a finished folder and give it its final name; call it with the lock held."""
     with open(os.path.join(folder, _KEY_FILE), "w", encoding="utf-8") as file:
-        json.dump({**contents, "shapes": shapes}, file, indent=1)
+        json.dump({**contents, "shapes": shapes, "seconds": round(seconds, 1)}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     shutil.rmtree(final, ignore_errors=True)  # a damaged one
@@ -134,6 +141,7 @@ def read(final: str, contents: Mapping[str, Any]) -> tuple[tuple[np.ndarray, ...
         with open(os.path.join(final, _KEY_FILE), encoding="utf-8") as file:
             stored = json.load(file)
         shapes = [tuple(shape) for shape in stored.pop("shapes")]
+        stored.pop("seconds", None)
         if stored != contents:
             return None, f"{_KEY_FILE} describes other features"
         paths = [_level_path(final, number) for number in range(len(shapes))]
@@ -141,6 +149,15 @@ def read(final: str, contents: Mapping[str, Any]) -> tuple[tuple[np.ndarray, ...
         return tuple(_map_level(path, s, dtype) for path, s in zip(paths, shapes, strict=True)), ""
     except _DAMAGED as error:
         return None, f"{type(error).__name__}: {error}"
+
+
+def describe(final: str) -> str:
+    """Size of a whole cache and the time that it saves, for the log."""
+    with open(os.path.join(final, _KEY_FILE), encoding="utf-8") as file:
+        stored = json.load(file)
+    files = (_level_path(final, number) for number in range(len(stored["shapes"])))
+    size = f"{sum(map(os.path.getsize, files)) / MB:.1f} MB"
+    return f"{size}, {stored['seconds']:.1f} s saved" if "seconds" in stored else size
 
 
 def _map_level(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:

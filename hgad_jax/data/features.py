@@ -104,7 +104,7 @@ def open_or_build(
             with feature_files.locked(final):
                 levels = _read_or_build(final, contents, features, progress=progress, log=log)
     else:
-        log(f"Features of {num_examples} images found in {final}")
+        log(f"Features of {num_examples} images found in {final}: {feature_files.describe(final)}")
     return FeatureCache(final, levels)
 
 
@@ -151,8 +151,8 @@ def _build(
                 writer.append(levels)
                 bar.update(len(levels[0]))
             size = writer.finish()
-        feature_files.publish(folder, final, contents, writer.shapes)
-    seconds = time.monotonic() - start
+        seconds = time.monotonic() - start
+        feature_files.publish(folder, final, contents, shapes=writer.shapes, seconds=seconds)
     return (
         f"Features of {total} images computed in {seconds:.1f} s: {size / feature_files.MB:.1f} MB in {final}"
     )

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from hgad_jax.data import Dataset, Record, load_dataset
+from hgad_jax.data import Dataset, Record
+from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
@@ -17,6 +18,7 @@ from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.metrics.region import aupro
 from hgad_jax.scoring import paper
+from hgad_jax.training.setup import load_usable
 from hgad_jax.training.workdir import write_atomically
 
 _RANKING = ("auroc", "ap", "f1_max")
@@ -60,10 +62,8 @@ def evaluate(
     protocol = protocol or scorer.config.scoring.protocol
     # The published protocol knows the true class of every test image.
     classes = "given" if protocol == "paper" else classes or scorer.config.scoring.classes
-    dataset = load_dataset(scorer.config.data)
+    dataset = scorer.regrouped(load_usable(scorer.config, Path(directory), log))
     records = _records(dataset, split, scorer)
-    for record in records:  # a mask that does not fit is better found before the scoring than after it
-        _mask(record, scorer.config.data.image_size)
     labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
     score = _score_paper if protocol == "paper" else _score_calibrated
     result = score(scorer, records, labels if classes == "given" else None)
@@ -107,7 +107,7 @@ def _evidence(scorer: Scorer, records: Sequence[Record], class_ids: np.ndarray |
     """Yields the evidence on each batch and how many of its images are real, the rest being padding."""
     batches = image_batches(
         records,
-        size=scorer.config.data.image_size,
+        transform=transform_of(scorer.config.data),
         batch_size=scorer.config.scoring.batch_size,
         num_workers=scorer.config.data.workers,
     )
@@ -151,8 +151,8 @@ def _class_metrics(scorer: Scorer, records, result: Result, chosen: np.ndarray) 
     image = ranking_metrics(anomalous, result.image[indices]) or {}
     pixel, region = {}, None
     if any(records[i].mask for i in indices):
-        size = scorer.config.data.image_size
-        masks = np.stack([_mask(records[i], size) for i in indices])
+        transform = transform_of(scorer.config.data)
+        masks = np.stack([_mask(records[i], transform) for i in indices])
         maps = result.maps[indices]
         pixel, region = ranking_metrics(masks, maps) or {}, aupro(masks, maps)
     values = {"images": len(indices), "anomalous": int(anomalous.sum())}
@@ -161,10 +161,10 @@ def _class_metrics(scorer: Scorer, records, result: Result, chosen: np.ndarray) 
     return values | {"pixel_aupro": region}
 
 
-def _mask(record: Record, size: int) -> np.ndarray:
+def _mask(record: Record, transform: Transform) -> np.ndarray:
     if record.mask is None:
-        return np.zeros((size, size), bool)
-    return load_mask(record.mask, size, image_path=record.path)
+        return np.zeros((transform.working_size, transform.working_size), bool)
+    return load_mask(record.mask, transform, image=record.path)
 
 
 def _mean(values: list[float | None]) -> float | None:

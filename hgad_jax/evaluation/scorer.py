@@ -12,6 +12,7 @@ from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, anomaly_map
 from hgad_jax.scoring.maps import image_score
 from hgad_jax.training import checkpoints, workdir
+from hgad_jax.training.pseudo_classes import regrouped
 from hgad_jax.training.setup import Model, abstract_model, build_model
 
 
@@ -23,6 +24,7 @@ class Scorer(NamedTuple):
     step: int
     evidence: Callable  # (uint8 images [B, S, S, 3], class ids [B] or None) → Evidence; jitted
     calibrated: Callable  # Evidence → Scores; jitted
+    regrouped: Callable  # Dataset → Dataset with the run's pseudo-classes, if it made any
 
 
 class Scores(NamedTuple):
@@ -50,7 +52,14 @@ def load_scorer(directory: str | Path) -> Scorer:
         model = build_model(config, len(classes))
         restored = checkpoints.restore(manager, step, abstract_model(model))
     calibrated = _calibrated(config, restored["calibration"])
-    return Scorer(config, classes, step, _evidence(model, restored), calibrated)
+    return Scorer(
+        config,
+        classes,
+        step,
+        _evidence(model, restored),
+        calibrated,
+        regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
+    )
 
 
 def _evidence(model: Model, restored: dict[str, Any]) -> Callable:

@@ -12,28 +12,38 @@ from absl import logging
 from tqdm import tqdm
 
 from hgad_jax.config import validate
-from hgad_jax.data import Dataset, load_dataset
+from hgad_jax.data import Dataset, own
 from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.data.split import hold_out
+from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, fit_calibration
-from hgad_jax.training import checkpoints, schedules, workdir
+from hgad_jax.training import checkpoints, pseudo_classes, schedules, workdir
 from hgad_jax.training.metric_log import MetricLog
 from hgad_jax.training.optimizers import adam
-from hgad_jax.training.setup import Model, abstract_model, build_model, cached_features, evidence_function
+from hgad_jax.training.setup import (
+    Model,
+    abstract_model,
+    build_model,
+    cache_directory,
+    cached_features,
+    evidence_function,
+    load_usable,
+)
 from hgad_jax.training.step import TrainState, data_mesh, init_state, make_train_step, replicate, shard_batch
 
 _READ = 64  # images at a time from the cache, outside of training steps
 
 
 class TrainingSet(NamedTuple):
-    """Features of the good images, and which of them are trained on."""
+    """Features of the good images, or of their tiles, and which of them are trained on."""
 
     cache: FeatureCache
     labels: np.ndarray  # [N] int32
-    train: np.ndarray  # indices
-    held_out: np.ndarray  # indices
+    train: np.ndarray  # indices of images or tiles
+    held_out: np.ndarray  # likewise; all tiles of an image are on one side
 
     def batches(self, indices: np.ndarray):
         """Yields features of all levels and labels."""
@@ -58,31 +68,31 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     """
     directory = Path(directory)
     config = config.copy_and_resolve_references()
-    for key in ("root", "prepared_dir"):  # so that the run can be evaluated from any folder
-        if config.data.get(key):
-            config.data[key] = str(Path(config.data[key]).expanduser().absolute())
+    config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
     mesh = data_mesh()
     validate(config, mesh.size)
-    dataset = load_dataset(config.data)
+    dataset = load_usable(config, directory, log)
     workdir.prepare(directory, config)
-    model = build_model(config, len(dataset.classes))
-    data = _training_set(config, model, dataset, directory, log)
+    model = build_model(config, pseudo_classes.num_classes(config, dataset))
+    cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
+    dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
+    data = _training_set(config, dataset, cache)
     log(_describe(dataset, data, model, mesh))
     with checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager:
         return _train(config, model, data, dataset.classes, manager, directory, mesh, log)
 
 
-def _training_set(config, model, dataset: Dataset, directory: Path, log) -> TrainingSet:
+def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
     train, held_out = hold_out(
         dataset.train,
         fraction=config.calibration.fraction,
         min_images=config.calibration.min_images,
         seed=config.seed,
     )
-    cache_dir = config.cache.dir or str(directory / "cache")
-    cache = cached_features(config, model.levels, dataset.train, cache_dir, log)
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
-    return TrainingSet(cache, labels, np.array(train), np.array(held_out))
+    transform = transform_of(config.data)
+    train, held_out = example_indices(train, transform), example_indices(held_out, transform)
+    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out)
 
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
@@ -142,6 +152,7 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
             raise _not_finite(f"after step {step}", bad, manager)
         items = {"params": state.params, "opt_state": state.opt_state, "constants": constants}
         metadata = {"config": workdir.config_as_json(config), "classes": list(classes)}
+        metadata["clusters"] = pseudo_classes.as_metadata(config, directory)
         checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
 
     if start >= schedule.steps and start > 0:

@@ -1,6 +1,7 @@
 """What training, evaluation and prediction build from a config in the same way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 
 from hgad_jax import detectors
 from hgad_jax.backbones.levels import Levels, feature_levels
-from hgad_jax.data import fingerprint
+from hgad_jax.data import Dataset, fingerprint, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
+from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import Record, image_name
-from hgad_jax.data.transforms import TRANSFORM_VERSION
+from hgad_jax.data.screen import screened
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import abstract_calibration
@@ -60,12 +62,13 @@ def abstract_model(model: Model) -> dict[str, Any]:
 def cached_features(
     config: Any, levels: Levels, records: Sequence[Record], directory: str, log
 ) -> FeatureCache:
-    """The features of the records, from the cache or computed now."""
+    """The features of the records (of their tiles, if there are any), from the cache or computed now."""
+    transform = transform_of(config.data)
 
     def batches():
         return image_batches(
             records,
-            size=config.data.image_size,
+            transform=transform,
             batch_size=EXTRACT_BATCH,
             num_workers=config.data.workers,
         )
@@ -74,17 +77,37 @@ def cached_features(
         directory,
         key={
             "images": fingerprint(records),
-            "transform": TRANSFORM_VERSION,
-            "image_size": config.data.image_size,
+            "transform": transform.key(),
             "weights": levels.weights_hash,
             "taps": list(config.backbone.taps),
             "scales": list(config.backbone.scales),
         },
-        num_examples=len(records),
+        num_examples=len(records) * transform.num_tiles,
         batches=batches,
         extract=lambda images: levels.apply(levels.variables, jnp.asarray(images)),
         dtype=config.cache.dtype,
-        paths=[image_name(record.path) for record in records],
+        paths=[image_name(record.path) for record in records for _ in range(transform.num_tiles)],
+        log=log,
+    )
+
+
+def cache_directory(config: Any, directory: Path) -> str:
+    """Where a run keeps what is computed from the images alone."""
+    return config.cache.dir or str(directory / "cache")
+
+
+def load_usable(config: Any, directory: Path, log: Callable[[str], None]) -> Dataset:
+    """The dataset of a run, every image decoded once; those that cannot be used are refused or left out.
+
+    Raises:
+      UserError: whatever is wrong with the images, unless `config.data.on_error` is "skip".
+    """
+    return screened(
+        load_dataset(config.data),
+        transform=transform_of(config.data),
+        on_error=config.data.get("on_error", "raise"),
+        num_workers=config.data.workers,
+        directory=cache_directory(config, directory),
         log=log,
     )
 

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_builds_once_and_opens_afterwards(tmp_path):
     assert "10 images computed" in lines[0]
     assert "MB" in lines[0]
     assert cache.directory in lines[0]
-    assert "10 images found" in lines[1]
+    assert re.search(r"10 images found in .*: 0\.0 MB, \d+\.\d s saved$", lines[1])
 
 
 def test_levels_are_ordinary_npy_files(tmp_path):

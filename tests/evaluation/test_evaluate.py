@@ -11,6 +11,7 @@ from PIL import Image
 from trees import SIDE, add_class, save, tiny_config
 
 from hgad_jax.data import load_dataset
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.transforms import load_image
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import evaluate as module
@@ -113,7 +114,7 @@ def test_an_image_scores_alone_as_among_others(run):
     assert np.ptp(together.image) > 1
     assert together.class_ids.tolist() == [0] * 6 + [1] * 6
     for i in (0, 5, 11):
-        evidence = scorer.evidence(load_image(records[i].path, SIDE)[None])
+        evidence = scorer.evidence(load_image(records[i].path, Transform(SIDE))[None])
         alone = jax.device_get(scorer.calibrated(evidence))
         np.testing.assert_allclose(alone.image[0], together.image[i], rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(alone.maps[0], together.maps[i], rtol=1e-5, atol=1e-4)

@@ -1,0 +1,47 @@
+"""The dataset "folder": a user's own images, in MVTec AD's layout or from folders named one by one."""
+
+import os
+from typing import Any
+
+from hgad_jax.data import explicit, folder
+from hgad_jax.data.folder import Listing, to_dataset
+from hgad_jax.data.records import Dataset
+from hgad_jax.errors import UserError
+
+
+def load(data: Any) -> Dataset:
+    """List the images that the `data` section of a config names; decodes none.
+
+    Raises:
+        UserError: no folder is named, or whatever is wrong with the folders.
+    """
+    return to_dataset(scan(data), on_error=data.get("on_error", "raise"))
+
+
+def scan(data: Any) -> Listing:
+    """List the images and all that is wrong with their names and places; keys of older runs may be absent.
+
+    Raises:
+        UserError: no folder is named, or there is nothing like a dataset.
+    """
+    dirs = _dirs(data)
+    if any(dirs.values()):
+        return explicit.scan(data.root, follow_links=data.follow_links, **dirs)
+    if not data.root:
+        raise UserError(
+            "The dataset 'folder' needs to know where the images are: --config.data.root=DIR, or "
+            f"--config.data.normal_dir=DIR for a layout of your own.\n{folder.EXPECTED_TREE}"
+        )
+    return folder.scan(data.root, follow_links=data.follow_links)
+
+
+def absolute_paths(data: Any) -> dict[str, Any]:
+    """The keys of `data` that name folders, absolute, so that a run can be evaluated from anywhere."""
+    given = {key: data[key] for key in ("root", "prepared_dir") if data.get(key)}
+    root = os.path.abspath(os.path.expanduser(data.root)) if data.root else ""
+    dirs = {key: explicit.absolute(paths, root) for key, paths in _dirs(data).items() if paths}
+    return {key: os.path.abspath(os.path.expanduser(path)) for key, path in given.items()} | dirs
+
+
+def _dirs(data: Any) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(data.get(key, ())) for key in explicit.KEYS}

@@ -1,0 +1,126 @@
+"""Images that cannot be used end a run with one error that names them all, or are left out with a count."""
+
+import json
+
+import pytest
+from broken import WARNINGS, break_everything, draw, draw_mask, good_class, write_bomb
+
+from hgad_jax.data import folder, screen
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.screen import screened
+from hgad_jax.errors import UserError
+
+
+def run(dataset, directory, *, on_error="raise", transform=None):
+    lines = []
+    result = screened(
+        dataset,
+        transform=transform or Transform(16),
+        on_error=on_error,
+        num_workers=2,
+        directory=str(directory),
+        log=lines.append,
+    )
+    return result, lines
+
+
+@pytest.fixture
+def broken_tree(tmp_path):
+    root = tmp_path / "parts"
+    return root, break_everything(root)
+
+
+def test_every_trouble_but_warnings_is_raised_by_name(broken_tree, tmp_path):
+    root, names = broken_tree
+    with pytest.raises(UserError) as listing:
+        folder.load(str(root))
+    with pytest.raises(UserError) as decoding:
+        run(folder.load(str(root), on_error="skip"), tmp_path / "cache")
+    message = f"{listing.value}\n{decoding.value}"
+    for kind, name in names.items():
+        assert (name in message) == (kind not in WARNINGS), kind
+    assert "on_error=skip" in str(listing.value)
+    assert "on_error=skip" in str(decoding.value)
+
+
+def test_everything_sound_is_kept_when_the_rest_is_skipped(broken_tree, tmp_path):
+    root, names = broken_tree
+    dataset, lines = run(folder.load(str(root), on_error="skip"), tmp_path / "cache", on_error="skip")
+    assert dataset.classes == ("bolt", "nut")
+    kept = [record.path for record in dataset.train + dataset.test]
+    for kind, name in names.items():
+        path = name.replace("size_mask.png", "riss/size.png")
+        assert any(p.endswith(path) for p in kept) == (kind in WARNINGS), kind
+    assert len([r for r in dataset.train if r.class_name == "nut"]) == 6
+    assert any(line.startswith("Left out 9 of ") for line in lines), lines
+    (leak,) = [line for line in lines if "in train and in test" in line]
+    assert "leak.png" in leak
+
+
+def test_a_sound_dataset_is_returned_as_it_is(tmp_path):
+    good_class(tmp_path / "root" / "nut", 0)
+    dataset = folder.load(str(tmp_path / "root"))
+    assert run(dataset, tmp_path / "cache") == (dataset, [])
+
+
+def test_nothing_is_decoded_a_second_time_unless_a_file_changes(tmp_path, monkeypatch):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    dataset = folder.load(str(tmp_path / "root"))
+    calls = []
+    inspect = screen.inspect
+    monkeypatch.setattr(screen, "inspect", lambda record: calls.append(record) or inspect(record))
+    (nut / "train" / "good" / "Bild 00 ä.PNG").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match="Bild 00"):
+            run(dataset, tmp_path / "cache")
+    assert len(calls) == 9
+    draw_mask(nut / "ground_truth" / "kratzer tief" / "0_mask.png", size=(9, 9))
+    with pytest.raises(UserError, match="0_mask"):
+        run(dataset, tmp_path / "cache")
+    assert len(calls) == 18
+
+
+def test_a_damaged_record_of_an_earlier_start_is_made_anew(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    (nut / "train" / "good" / "Bild 00 ä.PNG").write_bytes(b"")
+    dataset = folder.load(str(tmp_path / "root"))
+    expected = run(dataset, tmp_path / "cache", on_error="skip")
+    (path,) = (tmp_path / "cache").iterdir()
+    for content in ("", "[]", '{"errors": 3}', json.dumps({"errors": []})):
+        path.write_text(content)
+        assert run(dataset, tmp_path / "cache", on_error="skip") == expected
+
+
+def test_a_class_that_loses_all_its_images_is_left_out(tmp_path):
+    good_class(tmp_path / "root" / "nut", 0)
+    write_bomb(tmp_path / "root" / "bolt" / "train" / "good" / "1.png")
+    draw(tmp_path / "root" / "bolt" / "test" / "good" / "1.png", 9)
+    dataset, lines = run(folder.load(str(tmp_path / "root")), tmp_path / "cache", on_error="skip")
+    assert dataset.classes == ("nut",)
+    assert not any(record.class_name == "bolt" for record in dataset.test)
+    assert any("1 classes without any good training image: 'bolt'" in line for line in lines)
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    write_bomb(tmp_path / "root" / "bolt" / "train" / "good" / "1.png")
+    with pytest.raises(UserError, match="none of the good training images can be used"):
+        run(folder.load(str(tmp_path / "root")), tmp_path / "cache", on_error="skip")
+
+
+def test_a_crop_tells_how_many_images_lose_more_than_a_tenth(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    draw(nut / "train" / "good" / "square.png", 9, size=(20, 20))
+    draw(nut / "train" / "good" / "long.png", 10, size=(40, 10))
+    dataset = folder.load(str(tmp_path / "root"))
+    _, lines = run(dataset, tmp_path / "cache", transform=Transform(16, "short_side_crop"))
+    assert "from 10 of 11 images, 75% from '" in lines[0]
+    assert "long.png" in lines[0]
+    assert run(dataset, tmp_path / "cache", transform=Transform(16, "letterbox"))[1] == []
+
+
+def test_where_nothing_can_be_kept_it_is_checked_all_the_same(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    (nut / "train" / "good" / "Bild 00 ä.PNG").write_bytes(b"")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Bild 00"):
+        run(folder.load(str(tmp_path / "root")), tmp_path / "file" / "cache")

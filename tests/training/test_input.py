@@ -1,0 +1,161 @@
+"""What becomes of a user's images in training and evaluation: left out, cut into tiles, grouped."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from trees import SIDE, add_class, crop, save, texture, tiny_config
+
+from hgad_jax.errors import UserError
+from hgad_jax.evaluation.evaluate import evaluate
+from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.training import checkpoints, loop
+from hgad_jax.training.loop import train
+
+QUICK = {"train__epochs": 1.0, "backbone__taps": ("blocks.4",)}
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name in ("brick", "grass"):
+        add_class(tmp_path / "data", name)
+    return tmp_path / "data"
+
+
+def break_some(data):
+    """Corrupt images at the start, in the middle and at the end of what is listed; returns their paths."""
+    good = data / "brick/train/good"
+    paths = [good / "000.png", good / "05_.png", data / "grass/train/good/zz.png"]
+    paths += [data / "brick/test/good/0_.png", data / "grass/test/square/9.png"]
+    for path in paths:
+        content = (good / "01.png").read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    save(data / "grass/ground_truth/square/9_mask.png", np.ones((SIDE, SIDE), np.uint8))
+    return paths
+
+
+def test_training_with_corrupt_images_skipped_is_training_without_them(data, tmp_path):
+    plain = train(tiny_config(data, tmp_path / "cache", **QUICK), tmp_path / "plain")
+    expected = evaluate(tmp_path / "plain", log=lambda line: None)
+    broken = break_some(data)
+
+    with pytest.raises(UserError) as error:
+        train(tiny_config(data, tmp_path / "cache", **QUICK), tmp_path / "raised")
+    assert all(path.name in str(error.value) for path in broken)
+    assert not (tmp_path / "raised" / "config.json").exists(), "so that the config may be changed"
+
+    lines = []
+    config = tiny_config(data, tmp_path / "cache", data__on_error="skip", data__workers=2, **QUICK)
+    state = train(config, tmp_path / "skipped", log=lines.append)
+    assert any(line.startswith("Left out 5 of 41 images that cannot be used: ") for line in lines), lines
+    same(state.params, plain.params)
+    found = evaluate(tmp_path / "skipped", log=lambda line: None)
+    assert found == expected
+
+
+def test_an_image_that_breaks_between_check_and_reading_is_named(data, tmp_path, monkeypatch):
+    usable = loop.load_usable
+
+    def then_break(*args):
+        dataset = usable(*args)
+        (data / "brick/train/good/03.png").write_bytes(b"")
+        return dataset
+
+    monkeypatch.setattr(loop, "load_usable", then_break)
+    with pytest.raises(UserError, match=r"brick/train/good/03\.png' cannot be read as an image"):
+        train(tiny_config(data, tmp_path / "cache", data__on_error="skip", **QUICK), tmp_path / "run")
+    left = list((tmp_path / "cache").glob("*/key.json"))
+    assert not left, "nothing that looks like a whole cache"
+
+
+class Stop(Exception):
+    """Far enough."""
+
+
+def test_a_duplicate_in_train_and_test_is_told_and_trained_on(data, tmp_path, monkeypatch):
+    def stop(*args):
+        raise Stop
+
+    monkeypatch.setattr(loop, "build_model", stop)
+    shutil.copy(data / "brick/train/good/01.png", data / "brick/test/good/leak.png")
+    lines = []
+    with pytest.raises(Stop):
+        loop.train(tiny_config(data), tmp_path / "run", log=lines.append)
+    (line,) = [line for line in lines if "in train and in test" in line]
+    assert "brick/train/good/01.png" in line
+    assert "leak.png" in line
+
+
+def test_tiles_of_letterboxed_images_are_trained_on(data, tmp_path):
+    save(data / "brick/train/good/long.png", texture("brick")[:SIDE, : 2 * SIDE])
+    lines = []
+    tiled = {"data__tiles": 2, "data__image_size": 32, "data__resize": "letterbox"}
+    loop.train(tiny_config(data, tmp_path / "cache", **tiled, **QUICK), tmp_path / "run", log=lines.append)
+    assert any("68 good images to train on, 32 to calibrate on" in line for line in lines), lines
+    (cache,) = (tmp_path / "cache").glob("*/level0.npy")
+    features = np.load(cache, mmap_mode="r")
+    assert features.shape[0] == 4 * 25
+    assert load_scorer(tmp_path / "run").config.data.tiles == 2
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """Two textures in one folder, and a run that groups them."""
+    place = tmp_path_factory.mktemp("mixture")
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        save(place / f"data/train/good/{i:02}.png", crop(("brick", "grass")[i % 2], rng))
+    for i in range(6):
+        name = ("brick", "grass")[i % 2]
+        save(place / f"data/test/good/{i}_{name}.png", crop(name, rng))
+        defective = crop(name, rng)
+        defective[20:40, 20:40] = 255
+        save(place / f"data/test/square/{i}_{name}.png", defective)
+    lines = []
+    config = tiny_config(place / "data", place / "cache", data__classes="cluster:2", **QUICK)
+    state = train(config, place / "run", log=lines.append)
+    return place, config, state, lines
+
+
+def test_two_textures_become_two_classes(mixture):
+    place, _, _, lines = mixture
+    assert any("cluster_0: 12, cluster_1: 12" in line for line in lines), lines
+    assignment = json.loads((place / "run/clusters.json").read_text())["assignment"]
+    for path, name in assignment.items():
+        assert name == f"cluster_{int(path[-6:-4]) % 2}", path
+
+
+def test_new_images_join_the_groups_in_evaluation(mixture):
+    place, _, _, _ = mixture
+    scorer = load_scorer(place / "run")
+    assert scorer.classes == ("cluster_0", "cluster_1")
+    results = evaluate(place / "run", log=lambda line: None)
+    counts = {name: values["images"] for name, values in results["classes"].items()}
+    assert counts == {"cluster_0": 6, "cluster_1": 6}
+    assert results["class_accuracy"] >= 0.9
+
+
+def test_the_groups_are_in_the_checkpoint_and_found_the_same_again(mixture):
+    place, config, state, _ = mixture
+    with checkpoints.open_manager(place / "run", read_only=True) as manager:
+        metadata = checkpoints.read_metadata(manager, checkpoints.latest_step(manager))
+    stored = json.loads((place / "run/clusters.json").read_text())["centroids"]
+    assert metadata["clusters"] == stored
+    assert metadata["classes"] == ["cluster_0", "cluster_1"]
+    again = train(config, place / "again")
+    same(again.params, state.params)
+    assert (place / "again/clusters.json").read_text() == (place / "run/clusters.json").read_text()
+
+
+def test_a_lost_file_of_groups_is_said(mixture, tmp_path):
+    place, _, _, _ = mixture
+    shutil.copytree(place / "run", tmp_path / "run")
+    (tmp_path / "run/clusters.json").unlink()
+    with pytest.raises(UserError, match=r"holds no clusters\.json"):
+        evaluate(tmp_path / "run", log=lambda line: None)
