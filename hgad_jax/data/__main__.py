@@ -1,4 +1,8 @@
-"""`python -m hgad_jax.data check DIR`: is a folder fit to train on? Exit status 0: yes, 1: no, 2: misused."""
+"""Looks after datasets.
+
+python -m hgad_jax.data check DIR: is a folder fit to train on? Exit status 0: yes, 1: no, 2: misused.
+python -m hgad_jax.data prepare NAME --root=DIR: store a dataset of the papers ahead of training.
+"""
 
 import argparse
 import os
@@ -7,7 +11,7 @@ import sys
 import ml_collections
 from absl import logging
 
-from hgad_jax.data import explicit, own
+from hgad_jax.data import explicit, own, prepare
 from hgad_jax.data.check import check
 from hgad_jax.errors import UserError
 
@@ -35,6 +39,7 @@ def _check(args: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hgad_jax.data", description="Looks after datasets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    prepare.add_parser(commands)
     checked = commands.add_parser("check", help="list what a folder holds and everything wrong with it")
     checked.set_defaults(run=_check)
     checked.add_argument("dir", nargs="?", default="", help="as --config.data.root: a folder of classes")

@@ -8,7 +8,6 @@ import glob
 import importlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -202,11 +201,7 @@ def _disk_errors(directory: str) -> Iterator[None]:
 def add_parser(commands: Any) -> None:
     """Add the command `prepare` to those of `python -m hgad_jax.data`; `run` carries it out."""
     parser = commands.add_parser("prepare", help="store a dataset of the papers, without training")
-    _add_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--root", default="", help="folder with what was downloaded, archives or unpacked")
     parser.add_argument("--prepared-dir", default="", help="where to keep it; the user's cache if not given")
@@ -230,14 +225,3 @@ def run(arguments: argparse.Namespace) -> int:
         bad = sum(record.anomalous for record in test)
         print(f"  {name}: {len(train)} training, {len(test) - bad} good and {bad} defective test images")
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command alone, with messages for the user; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m hgad_jax.data prepare")
-    _add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2

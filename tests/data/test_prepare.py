@@ -16,6 +16,7 @@ from dataset_trees import draw, load, mvtec_ad, shrink
 from ml_collections import ConfigDict
 
 from hgad_jax.data import load_dataset, prepare
+from hgad_jax.data.__main__ import main
 from hgad_jax.data.datasets import builder, index, stored
 from hgad_jax.data.records import read_image_file
 from hgad_jax.errors import UserError
@@ -244,7 +245,8 @@ def test_another_process_reads_records_it_is_sent(tree, prepared):
 def test_users_of_folders_do_not_import_tfds(tree):
     script = (
         "import sys; from hgad_jax.data import folder, load_dataset, pipeline, transforms; "
-        f"next(pipeline.image_batches(folder.load({str(tree)!r}).train, size=8, batch_size=2)); "
+        f"records = folder.load({str(tree)!r}).train; "
+        "next(pipeline.image_batches(records, transform=transforms.Transform(8), batch_size=2)); "
         "sys.exit(bool({'tensorflow_datasets', 'av'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -268,18 +270,18 @@ def test_the_default_is_the_users_cache(tree, tmp_path, monkeypatch):
 
 
 def test_command(tree, prepared, capsys):
-    arguments = ["mvtec_ad", f"--root={tree}", f"--prepared-dir={prepared}"]
-    assert prepare.main(arguments) == 0
+    arguments = ["prepare", "mvtec_ad", f"--root={tree}", f"--prepared-dir={prepared}"]
+    assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("mvtec_ad: 3 classes")
     assert "bottle: 3 training, 1 good and 3 defective test images" in out
     (tree / "bottle" / "train" / "good" / "000.png").unlink()
     prepared.rename(prepared.with_name("old"))
-    assert prepare.main(arguments) == 2
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "bottle: 2 training images instead of 3" in error
-    assert prepare.main([*arguments, "--allow-partial"]) == 0
+    assert main([*arguments, "--allow-partial"]) == 0
 
 
 def test_listing_is_by_index_alone(tree, prepared):

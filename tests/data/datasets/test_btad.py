@@ -3,6 +3,7 @@ import pytest
 from dataset_trees import btad, load, pack, shrink
 
 from hgad_jax.data.datasets.btad import PUBLISHED
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import image_name, read_image_file
 from hgad_jax.data.transforms import image_size, load_image, load_mask
 
@@ -43,13 +44,13 @@ def test_bmp_beside_png_and_masks_without_suffix(dataset, tmp_path):
     assert signatures == {"01": b"\x89P", "02": b"\x89P", "03": b"BM"}
     assert all((r.mask is not None) == r.anomalous for r in dataset.test)
     for record in dataset.train + dataset.test:
-        assert load_image(record.path, 8).shape == (8, 8, 3)
+        assert load_image(record.path, Transform(8)).shape == (8, 8, 3)
 
 
 def test_the_non_square_class_keeps_its_mask_in_place(dataset):
     (record,) = [r for r in dataset.test if r.class_name == "03" and r.anomalous]
-    assert image_size(record.path) == (16, 12)
-    mask = load_mask(record.mask, 6, image_path=record.path)
+    assert image_size(record.path) == (12, 16)
+    mask = load_mask(record.mask, Transform(6), image=record.path)
     np.testing.assert_array_equal(mask, np.repeat([[True] * 3 + [False] * 3], 6, 0))
 
 

@@ -3,6 +3,7 @@ import pytest
 from dataset_trees import load, mvtec_3d_rgb, pack, shrink
 
 from hgad_jax.data.datasets.mvtec_3d_rgb import PUBLISHED
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import image_name
 from hgad_jax.data.transforms import load_mask
 
@@ -45,5 +46,5 @@ def test_colour_images_without_the_validation_split(tmp_path, packed):
 def test_masks_from_gt_with_any_value_but_zero(tmp_path):
     dataset = load("mvtec_3d_rgb", mvtec_3d_rgb(tmp_path / "tree"), tmp_path / "prepared")
     record = dataset.test[1]
-    mask = load_mask(record.mask, 4, image_path=record.path)
+    mask = load_mask(record.mask, Transform(4), image=record.path)
     np.testing.assert_array_equal(mask, np.repeat([[True, True, False, False]], 4, 0))

@@ -7,6 +7,7 @@ from PIL import Image
 
 from hgad_jax.data import fingerprint
 from hgad_jax.data.datasets.mvtec_ad import PUBLISHED, MVTecAD
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import image_name, read_image_file
 from hgad_jax.data.transforms import load_image, load_mask
 from hgad_jax.errors import UserError
@@ -77,11 +78,11 @@ def test_what_is_stored_are_the_files_bytes(tree, tmp_path):
 def test_grey_images_among_colour_ones(tree, tmp_path):
     dataset = load("mvtec_ad", tree, tmp_path / "prepared")
     for record in dataset.train:
-        image = load_image(record.path, 8)
+        image = load_image(record.path, Transform(8))
         assert image.shape == (8, 8, 3)
         grey = (image == image[:, :, :1]).all()
         assert grey == (record.class_name != "bottle")
-    mask = load_mask(dataset.test[0].mask, 4, image_path=dataset.test[0].path)
+    mask = load_mask(dataset.test[0].mask, Transform(4), image=dataset.test[0].path)
     np.testing.assert_array_equal(mask, np.repeat([[True, True, False, False]], 4, 0))
 
 

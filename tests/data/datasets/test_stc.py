@@ -9,6 +9,7 @@ from dataset_trees import load, pack
 from PIL import Image
 
 from hgad_jax.data.datasets import stc
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import image_name, read_image_file
 from hgad_jax.data.transforms import load_image, load_mask
 from hgad_jax.errors import UserError
@@ -62,7 +63,7 @@ def test_every_training_frame_is_an_image_of_its_scene(tree, tmp_path):
         for video in ("01_001", "01_002", "12_001")
         for t in range(TRAIN[video])
     ]
-    greys = [load_image(r.path, 8)[4, 4, 0] for r in dataset.train]
+    greys = [load_image(r.path, Transform(8))[4, 4, 0] for r in dataset.train]
     np.testing.assert_allclose(greys, [0, 40, 80, 0, 40, 0, 40], atol=3)
     size = Image.open(io.BytesIO(read_image_file(dataset.train[0].path))).size
     assert size == SIZE
@@ -96,7 +97,7 @@ def test_labels_and_masks_of_test_frames(tree, tmp_path, packed):
     ]
     frame = (tree / "testing" / "frames" / "01_0014" / "001.jpg").read_bytes()
     assert read_image_file(dataset.test[1].path) == frame, "as it was, not compressed again"
-    mask = load_mask(dataset.test[1].mask, 4, image_path=dataset.test[1].path)
+    mask = load_mask(dataset.test[1].mask, Transform(4), image=dataset.test[1].path)
     np.testing.assert_array_equal(mask, np.repeat([[True, True, False, False]], 4, 0))
 
 
@@ -107,7 +108,7 @@ def test_pixels_marked_in_a_good_frame_are_kept(tree, tmp_path):
     np.save(path, masks)
     record = load("stc", tree, tmp_path / "prepared").test[2]
     assert record.defect == "good"
-    assert load_mask(record.mask, 32, image_path=record.path).sum() == 1
+    assert load_mask(record.mask, Transform(32), image=record.path).sum() == 1
 
 
 def test_other_numbers_of_frames_are_refused_before_anything_is_decoded(tree, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import pytest
 from dataset_trees import load, mark, pack, shrink, visa
 
 from hgad_jax.data.datasets.visa import PUBLISHED
+from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import image_name
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
@@ -52,7 +53,7 @@ def test_masks_with_small_values_are_binarised_before_they_are_resized(root, tmp
         mark(root / "candle" / "Data" / "Masks" / "Anomaly" / f"{number:03}.png", value=value)
     dataset = load("visa", root, tmp_path / "prepared")
     for record in dataset.test[1:3]:
-        mask = load_mask(record.mask, 4, image_path=record.path)
+        mask = load_mask(record.mask, Transform(4), image=record.path)
         np.testing.assert_array_equal(mask, np.repeat([[True, True, False, False]], 4, 0))
 
 
