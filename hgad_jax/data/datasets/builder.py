@@ -20,6 +20,7 @@ from hgad_jax.data.datasets.spec import Spec
 from hgad_jax.errors import UserError
 
 _SHARD_EXAMPLES = 4096  # per file
+_WRITER = "group_size:1,uncompressed"  # each example can be read alone; images are compressed already
 _SHARD_FILE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"  # how many there will be is not known before
 
 
@@ -131,7 +132,7 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         lengths, num_bytes = [], 0
         while shard := [*itertools.islice(examples, 1)]:
             path = template.sharded_filepath(shard_index=len(lengths), num_shards=None)
-            writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
+            writer = ArrayRecordWriter(os.fspath(path), _WRITER)
             lengths.append(0)
             for _, example in itertools.chain(shard, itertools.islice(examples, _SHARD_EXAMPLES - 1)):
                 data = self.info.features.serialize_example(example)
