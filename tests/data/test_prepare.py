@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from dataset_trees import draw, load, mvtec_ad, shrink
@@ -19,8 +18,7 @@ from ml_collections import ConfigDict
 
 from hgad_jax.data import load_dataset, prepare
 from hgad_jax.data.datasets import builder, index, stored
-from hgad_jax.data.pipeline import image_batches
-from hgad_jax.data.records import image_name, read_image_file
+from hgad_jax.data.records import read_image_file
 from hgad_jax.errors import UserError
 
 
@@ -75,17 +73,6 @@ def test_files_hold_so_many_examples(tree, prepared, monkeypatch):
     assert len(list(final(prepared.with_name("shards")).glob("*train*"))) == 4
     for record, other in zip(whole.train + whole.test, shards.train + shards.test, strict=True):
         assert read_image_file(record.path) == read_image_file(other.path)
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_batches_are_those_of_the_files(tree, prepared, num_workers):
-    dataset = load("mvtec_ad", tree, prepared)
-    files = [r._replace(path=str(tree / image_name(r.path).removeprefix("mvtec_ad/"))) for r in dataset.test]
-    options = {"size": 6, "batch_size": 4, "num_workers": num_workers}
-    batches = list(image_batches(dataset.test, **options))
-    for batch, other in zip(batches, image_batches(files, **options), strict=True):
-        np.testing.assert_array_equal(batch["image"], other["image"])
-    assert len(batches) == 3
 
 
 def test_prepared_once(tree, prepared, monkeypatch):
