@@ -169,8 +169,8 @@ def _missing(builder: Any, root: str) -> str:
     found = f"'{root}' is no folder with it" if root else "config.data.root is empty"
     return (
         f"The dataset '{builder.name}' was not prepared yet, and {found}. {spec.title} can be had from "
-        f"{spec.page} (licence: {spec.licence}). Then: --config.data.root=FOLDER, which holds the archive, "
-        f"or unpacked:\n{spec.tree}"
+        f"{spec.page} (licence: {spec.licence}). Then: --config.data.root=FOLDER (prepare: --root=FOLDER), "
+        f"which holds the archive, or unpacked:\n{spec.tree}"
     )
 
 

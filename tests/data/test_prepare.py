@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,8 +134,8 @@ print(len(load("mvtec_ad", {tree!r}, {prepared!r}).train), "training images")
 """
 
 
-def start(tree, prepared, seconds):
-    script = SLOW.format(
+def start(tree, prepared, seconds, *, first=""):
+    script = first + SLOW.format(
         tests=str(pathlib.Path(__file__).parents[1]),
         tree=str(tree),
         prepared=str(prepared),
@@ -184,6 +185,24 @@ def test_a_prepared_dir_that_cannot_be_written(tree, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be prepared in '.*file/below'.*config\.data\.prepared_dir"):
         load("mvtec_ad", tree, tmp_path / "file" / "below")
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tree, prepared, monkeypatch):
+    usage = shutil.disk_usage(tree)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(UserError, match=r"cannot be prepared in .*: 0 MB are needed there\. Make room"):
+        load("mvtec_ad", tree, prepared)
+    assert list((prepared / "mvtec_ad").iterdir()) == []
+
+
+def test_a_disk_that_refuses_to_write_leaves_nothing(tree, prepared):
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))\n"
+    process = start(tree, prepared, 0, first=limited)
+    error = process.communicate()[1]
+    assert process.returncode == 1
+    assert "UserError: The dataset cannot be prepared in" in error
+    assert "File too large" in error
+    assert list((prepared / "mvtec_ad").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 99}'])

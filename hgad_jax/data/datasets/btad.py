@@ -46,7 +46,7 @@ class BTAD(ImageDataset):
     spec = Spec(
         title="BTAD",
         page="https://github.com/pankajmishra000/VT-ADL",
-        licence="CC BY-NC-SA 4.0, not for commercial use",
+        licence="CC BY-NC-SA 4.0 according to anomalib, not for commercial use",
         citation="""\
 @inproceedings{mishra2021vtadl,
   title={{VT-ADL}: A Vision Transformer Network for Image Anomaly Detection and Localization},

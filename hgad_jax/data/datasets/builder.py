@@ -4,10 +4,13 @@ TFDS's own writer keeps a split in memory up to 1 GB and needs TensorFlow beyond
 they come, in the order they are listed.
 """
 
+import contextlib
+import functools
 import itertools
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -20,6 +23,7 @@ from hgad_jax.data.datasets.spec import Spec
 from hgad_jax.errors import UserError
 
 _SHARD_EXAMPLES = 4096  # per file
+_WRITER = "group_size:1,uncompressed"  # each example can be read alone; images are compressed already
 _SHARD_FILE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"  # how many there will be is not known before
 
 
@@ -76,6 +80,7 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if not self._follow_links:
             refuse_links(folder, paths(items))
         items = [item for item in items if item.class_name in self.spec.classes]
+        self._check_space(items)
         self._bar = tqdm(
             total=sum(item.count for item in items), desc=f"preparing {self.name}", unit="image", disable=None
         )
@@ -86,6 +91,11 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             split: self._generate_examples(split, [item for item in items if item.split == split])
             for split in dict.fromkeys(item.split for item in items)
         }
+
+    def _check_space(self, items: Sequence[Item]) -> None:
+        needed = sum(os.path.getsize(path) for path in set(paths(items)))
+        if needed > shutil.disk_usage(self.data_path).free:  # said now, not after hours
+            raise OSError(f"{needed / 1e6:.0f} MB are needed there")
 
     def _generate_examples(self, split: str, items: Iterable[Item]) -> Iterator[tuple[int, dict[str, Any]]]:
         entries = self._index.splits.setdefault(split, [])
@@ -131,14 +141,13 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         lengths, num_bytes = [], 0
         while shard := [*itertools.islice(examples, 1)]:
             path = template.sharded_filepath(shard_index=len(lengths), num_shards=None)
-            writer = ArrayRecordWriter(os.fspath(path), "group_size:1")
             lengths.append(0)
-            for _, example in itertools.chain(shard, itertools.islice(examples, _SHARD_EXAMPLES - 1)):
-                data = self.info.features.serialize_example(example)
-                writer.write(data)
-                lengths[-1] += 1
-                num_bytes += len(data)
-            writer.close()
+            with _writing(os.fspath(path)) as write:
+                for _, example in itertools.chain(shard, itertools.islice(examples, _SHARD_EXAMPLES - 1)):
+                    data = self.info.features.serialize_example(example)
+                    write(data)
+                    lengths[-1] += 1
+                    num_bytes += len(data)
         return tfds.core.SplitInfo(
             name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
         )
@@ -175,6 +184,27 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _log_download_done(self) -> None:
         """As above."""
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[Callable[[bytes], None]]:
+    """Open a file of examples; give the function that appends one.
+
+    Raises:
+        OSError: the disk refuses it, on the way or when the last bytes are brought there.
+    """
+    writer = ArrayRecordWriter(path, _WRITER)
+
+    def attempt(action: Callable[..., None], *args: bytes) -> None:
+        try:
+            action(*args)
+        except RuntimeError as error:  # all that array_record raises
+            raise OSError(str(error).splitlines()[0]) from error
+
+    try:
+        yield functools.partial(attempt, writer.write)
+    finally:
+        attempt(writer.close)
 
 
 def source_suffixes(spec: Spec) -> tuple[str, ...]:
