@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from trees import SIDE, add_class, crop, save, texture, tiny_config
 
+from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.evaluation.scorer import load_scorer
-from hgad_jax.training import checkpoints, loop
+from hgad_jax.training import checkpoints, loop, setup
 from hgad_jax.training.loop import train
 
 QUICK = {"train__epochs": 1.0, "backbone__taps": ("blocks.4",)}
@@ -159,3 +161,34 @@ def test_a_lost_file_of_groups_is_said(mixture, tmp_path):
     (tmp_path / "run/clusters.json").unlink()
     with pytest.raises(UserError, match=r"holds no clusters\.json"):
         evaluate(tmp_path / "run", log=lambda line: None)
+
+
+def test_the_caches_key_covers_all_that_features_depend_on(data, tmp_path, monkeypatch):
+    """Whatever changes the features changes the key; what does not, does not."""
+    keys = []
+    monkeypatch.setattr(setup, "open_or_build", lambda directory, *, key, **rest: keys.append(str(key)))
+
+    levels = SimpleNamespace(weights_hash="weights")
+
+    def key(**changes):
+        config = tiny_config(data, **changes)
+        setup.cached_features(config, levels, load_dataset(config.data).train, "", print)
+        return keys[-1]
+
+    plain = key()
+    assert key(train__epochs=9.0, cache__dtype="bfloat16", data__workers=2) == plain
+    others = [
+        key(data__image_size=96),
+        key(data__resize="letterbox"),
+        key(data__interpolation="lanczos"),
+        key(data__tiles=2),
+        key(data__tiles=2, data__tile_overlap=0.5),
+        key(backbone__taps=("blocks.4", "blocks.2")),
+        key(backbone__scales=(1, 2)),
+    ]
+    levels.weights_hash = "other weights"
+    others.append(key())
+    levels.weights_hash = "weights"
+    save(data / "brick/train/good/00.png", np.zeros((SIDE, SIDE), np.uint8))
+    others.append(key())
+    assert len({plain, *others}) == 1 + len(others)
