@@ -43,6 +43,7 @@ from hgad_jax.data.geometry import Transform
 from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.training import setup, step
+from hgad_jax.training.batches import compute_features
 
 SIZE = 256  # pixels
 BATCH = 32
@@ -212,15 +213,6 @@ def time_epochs(records: list[Record], cache_dir: Path, workers: int, rounds: in
         )
         seconds[f"{kind}_ratio"] = computed / cached
     return seconds
-
-
-def compute_features(levels, images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Features of a batch, as many images at a time as when a cache is filled."""
-    parts = [
-        levels.apply(levels.variables, images[i : i + setup.EXTRACT_BATCH])
-        for i in range(0, len(images), setup.EXTRACT_BATCH)
-    ]
-    return tuple(np.concatenate(level) for level in zip(*parts, strict=True))
 
 
 def make_train(config, model, cache) -> Callable[[tuple[np.ndarray, ...]], None]:
