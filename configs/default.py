@@ -33,6 +33,8 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     data.interpolation = "bilinear"  # of images: "nearest", "bilinear", "bicubic" or "lanczos", antialiased
     data.tiles = 1  # n: cut every image into n×n overlapping squares of image_size; 1: none
     data.tile_overlap = 0.25  # share of a tile's side that it has in common with the next
+    data.rotation = 0.0  # degrees; training images are turned at random by up to so much (CFLOW-AD: 5);
+    # the backbone then runs at every step, since features of turned images cannot be kept
     data.classes = "given"  # by the dataset; or "cluster:K": K groups found by k-means on features
     data.workers = 2  # threads that decode images
 

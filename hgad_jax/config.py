@@ -23,6 +23,7 @@ _AT_LEAST = {
     "seed": 0,
     "data.image_size": 32,
     "data.workers": 0,
+    "data.rotation": 0,
     "data.tiles": 1,
     "data.tile_overlap": 0.05,
     "detector.num_blocks": 1,

@@ -11,6 +11,7 @@ import fcntl
 import glob
 import json
 import math
+import mmap
 import os
 import shutil
 import uuid
@@ -167,6 +168,16 @@ def _map_level(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if os.path.getsize(path) != level.offset + level.nbytes:
         raise ValueError(f"{path} has {os.path.getsize(path)} bytes, expected {level.offset + level.nbytes}")
     return level.view(VALUES[dtype])
+
+
+def forget(level: np.ndarray) -> None:
+    """Unmap the pages of a level that were read, so that they do not count as the process's memory.
+
+    The system keeps them in its cache of the disk as long as there is room.
+    """
+    pages = getattr(level, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _level_path(folder: str, number: int) -> str:

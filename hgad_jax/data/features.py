@@ -50,7 +50,11 @@ class FeatureCache(NamedTuple):
         indices = np.asarray(indices)
         if indices.size and not 0 <= indices.min() <= indices.max() < self.num_examples:
             raise IndexError(f"indices {indices.min()}..{indices.max()} of {self.num_examples} examples")
-        return tuple(np.asarray(level)[indices].astype(np.float32, copy=False) for level in self.levels)
+        gathered = []
+        for level in self.levels:
+            gathered.append(np.asarray(level)[indices].astype(np.float32, copy=False))
+            feature_files.forget(level)
+        return tuple(gathered)
 
 
 def open_or_build(

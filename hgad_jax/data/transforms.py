@@ -175,20 +175,27 @@ def refuse_32_bit(opened: Image.Image, image: ImageLike) -> None:
 def _eight_bit(opened: Image.Image, image: ImageLike) -> Image.Image:
     """Turn an image upright and bring it to 8 bits: "L" where it is grey, else "RGB"."""
     refuse_32_bit(opened, image)
-    opened = ImageOps.exif_transpose(opened)
+    opened = _upright(opened)
     if opened.mode.startswith("I;16"):
         values = np.asarray(opened).astype(np.uint32)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 257 = 65535 / 255
     if opened.has_transparency_data:
         black = Image.new("RGBA", opened.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, opened.convert("RGBA")).convert("RGB")
-    return opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+    mode = "L" if opened.mode in ("1", "L") else "RGB"
+    return opened if opened.mode == mode else opened.convert(mode)
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    # Pillow's own function copies what is upright already, as nearly every image is.
+    turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(opened) if turned else opened
 
 
 def _defective(opened: Image.Image) -> np.ndarray:
     """Read an upright mask: bool [H, W], true where any colour is not black."""
     is_jpeg = opened.format in ("JPEG", "MPO")
-    opened = ImageOps.exif_transpose(opened)
+    opened = _upright(opened)
     if opened.mode not in ("1", "L", "I", "F") and not opened.mode.startswith("I;16"):
         opened = opened.convert("RGB")  # colours of a palette; without alpha
     values = np.asarray(opened)

@@ -12,15 +12,15 @@ from absl import logging
 from tqdm import tqdm
 
 from hgad_jax.config import validate
-from hgad_jax.data import Dataset, own
+from hgad_jax.data import Dataset, Record, own
 from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
-from hgad_jax.data.pipeline import training_indices
 from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, fit_calibration
 from hgad_jax.training import checkpoints, pseudo_classes, schedules, workdir
+from hgad_jax.training.batches import training_features
 from hgad_jax.training.metric_log import MetricLog
 from hgad_jax.training.optimizers import adam
 from hgad_jax.training.setup import (
@@ -44,6 +44,7 @@ class TrainingSet(NamedTuple):
     labels: np.ndarray  # [N] int32
     train: np.ndarray  # indices of images or tiles
     held_out: np.ndarray  # likewise; all tiles of an image are on one side
+    records: list[Record]  # the images trained on
 
     def batches(self, indices: np.ndarray):
         """Yields features of all levels and labels."""
@@ -91,8 +92,9 @@ def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
     )
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
     transform = transform_of(config.data)
+    records = [dataset.train[i] for i in train]
     train, held_out = example_indices(train, transform), example_indices(held_out, transform)
-    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out)
+    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out, records)
 
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
@@ -165,13 +167,13 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
         mesh,
         micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
     )
-    order = training_indices(len(data.train), batch_size=config.train.batch_size, seed=config.seed)
+    features = training_features(config, model.levels, data.records, data.cache, data.train, start)
     bar = tqdm(total=schedule.steps, initial=start, desc="training", unit="step", dynamic_ncols=True)
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
-    with bar, contextlib.closing(MetricLog(directory, start)) as metric_log:
+    with bar, contextlib.closing(MetricLog(directory, start)) as metric_log, contextlib.closing(features):
         for step in range(start, schedule.steps):
-            indices = data.train[order[step]]
-            batch = shard_batch(mesh, (data.cache.gather(indices), data.labels[indices]))
+            levels, indices = next(features)
+            batch = shard_batch(mesh, (levels, data.labels[indices]))
             state, metrics = train_step(state, constants, *batch)
             pending.append(metrics)
             done = step + 1

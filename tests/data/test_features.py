@@ -308,3 +308,19 @@ def test_second_builder_waits_and_takes_what_the_first_built(tmp_path, monkeypat
         second = pool.submit(build, tmp_path, batches=never, log=str)
         assert_right(first.result())
         assert_right(second.result())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_was_read_does_not_stay_in_memory(tmp_path, dtype):
+    def resident():
+        text = pathlib.Path("/proc/self/smaps").read_text()
+        blocks = re.findall(rf"{cache.directory}/level0\.npy\n.*?Rss: +(\d+) kB", text, re.DOTALL)
+        return sum(map(int, blocks))
+
+    cache = build(tmp_path, dtype=dtype, extract=lambda image: (np.tile(image, (1, 16, 16, 1)) * 1.0,))
+    expected = cache.gather(np.arange(COUNT))
+    whole = np.asarray(cache.levels[0]).astype(np.float32)
+    assert resident() > 0, "the test sees the pages"
+    np.testing.assert_array_equal(cache.gather(np.arange(COUNT))[0], whole)
+    np.testing.assert_array_equal(expected[0], whole)
+    assert resident() == 0

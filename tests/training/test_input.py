@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from trees import SIDE, add_class, crop, save, texture, tiny_config
 
+from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.evaluation.scorer import load_scorer
-from hgad_jax.training import checkpoints, loop
+from hgad_jax.training import checkpoints, loop, setup
+from hgad_jax.training.batches import training_features
 from hgad_jax.training.loop import train
 
 QUICK = {"train__epochs": 1.0, "backbone__taps": ("blocks.4",)}
@@ -159,3 +162,90 @@ def test_a_lost_file_of_groups_is_said(mixture, tmp_path):
     (tmp_path / "run/clusters.json").unlink()
     with pytest.raises(UserError, match=r"holds no clusters\.json"):
         evaluate(tmp_path / "run", log=lambda line: None)
+
+
+def test_the_caches_key_covers_all_that_features_depend_on(data, tmp_path, monkeypatch):
+    """Whatever changes the features changes the key; what does not, does not."""
+    keys = []
+    monkeypatch.setattr(setup, "open_or_build", lambda directory, *, key, **rest: keys.append(str(key)))
+
+    levels = SimpleNamespace(weights_hash="weights")
+
+    def key(**changes):
+        config = tiny_config(data, **changes)
+        setup.cached_features(config, levels, load_dataset(config.data).train, "", print)
+        return keys[-1]
+
+    plain = key()
+    assert key(train__epochs=9.0, cache__dtype="bfloat16", data__workers=2) == plain
+    others = [
+        key(data__image_size=96),
+        key(data__resize="letterbox"),
+        key(data__interpolation="lanczos"),
+        key(data__tiles=2),
+        key(data__tiles=2, data__tile_overlap=0.5),
+        key(backbone__taps=("blocks.4", "blocks.2")),
+        key(backbone__scales=(1, 2)),
+    ]
+    levels.weights_hash = "other weights"
+    others.append(key())
+    levels.weights_hash = "weights"
+    save(data / "brick/train/good/00.png", np.zeros((SIDE, SIDE), np.uint8))
+    others.append(key())
+    assert len({plain, *others}) == 1 + len(others)
+
+
+def mean_colours(variables, images):
+    """In place of a backbone."""
+    return (images.reshape(len(images), 4, SIDE // 4, 4, SIDE // 4, 3).mean((2, 4)).astype(np.float32),)
+
+
+def test_steps_get_cached_features_or_those_of_rotated_images(data, tmp_path):
+    levels = SimpleNamespace(apply=mean_colours, variables=None, weights_hash="none")
+
+    def steps(count, start=0, **changes):
+        config = tiny_config(data, data__resize="letterbox", **changes)
+        records = load_dataset(config.data).train
+        cache = setup.cached_features(config, levels, records, str(tmp_path / "cache"), print)
+        chosen = np.arange(2, 20)
+        subset = [records[i] for i in chosen]
+        source = training_features(config, levels, subset, cache, chosen, start)
+        taken = [next(source) for _ in range(count)]
+        source.close()
+        return cache, [features[0] for features, _ in taken], [indices for _, indices in taken]
+
+    cache, plain, order = steps(5)
+    for features, indices in zip(plain, order, strict=True):
+        np.testing.assert_array_equal(features, cache.gather(indices)[0])
+    np.testing.assert_array_equal(np.sort(np.concatenate(order)[:18]), np.arange(2, 20))
+
+    _, rotated, same_order = steps(5, data__rotation=5.0)
+    np.testing.assert_array_equal(same_order, order)
+    near, far = np.abs(np.array(rotated) - plain).mean(), np.ptp(plain, axis=0).mean()
+    assert 0 < near < 0.5 * far, "the same images, turned a little"
+    _, resumed, _ = steps(3, start=2, data__rotation=5.0, data__workers=2)
+    np.testing.assert_array_equal(resumed, rotated[2:])
+
+
+@pytest.mark.slow
+def test_training_on_rotated_images_resumes_exactly(data, tmp_path, monkeypatch):
+    config = tiny_config(data, tmp_path / "cache", data__rotation=5.0, train__checkpoint_every=1, **QUICK)
+    whole = train(config, tmp_path / "whole")
+    make_train_step, calls = loop.make_train_step, []
+
+    def make(*args, **kwargs):
+        step = make_train_step(*args, **kwargs)
+
+        def stopping(*arguments):
+            calls.append(1)
+            if len(calls) == 2:
+                raise Stop
+            return step(*arguments)
+
+        return stopping
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "make_train_step", make)
+        with pytest.raises(Stop):
+            train(config, tmp_path / "stopped")
+    same(train(config, tmp_path / "stopped").params, whole.params)

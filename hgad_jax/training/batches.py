@@ -1,0 +1,67 @@
+"""What a training step gets: features from the cache, or of images rotated anew at every step."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from hgad_jax.backbones.levels import Levels
+from hgad_jax.data import Record
+from hgad_jax.data.augment import augmented_batches
+from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.pipeline import training_indices
+from hgad_jax.training.setup import EXTRACT_BATCH
+
+Features = tuple[np.ndarray, ...]  # [B, h, w, C] per level
+
+
+def training_features(
+    config: Any,
+    levels: Levels,
+    records: Sequence[Record],
+    cache: FeatureCache,
+    chosen: np.ndarray,
+    start: int,
+) -> Iterator[tuple[Features, np.ndarray]]:
+    """Yield the features of each step without end; they depend on the seed and the step alone.
+
+    Args:
+      config: of the run; with `config.data.rotation` the backbone runs at every step.
+      levels: the backbone.
+      records: the images that are trained on.
+      cache: features of all good images or their tiles.
+      chosen: of these, the examples of `records`, in order.
+      start: the first step.
+
+    Yields:
+      Features, and the numbers of the examples in the cache `[B]`.
+    """
+    settings = {"batch_size": config.train.batch_size, "seed": config.seed}
+    if not config.data.get("rotation", 0.0):
+        order = training_indices(len(chosen), **settings)
+        while True:
+            indices = chosen[order[start]]
+            yield cache.gather(indices), indices
+            start += 1
+    batches = augmented_batches(
+        records,
+        transform=transform_of(config.data),
+        degrees=config.data.rotation,
+        num_workers=config.data.workers,
+        start=start,
+        **settings,
+    )
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield compute_features(levels, batch["image"]), chosen[batch["index"]]
+
+
+def compute_features(levels: Levels, images: np.ndarray) -> Features:
+    """Features of uint8 images `[B, S, S, 3]`, as many at a time as when a cache is filled."""
+    parts = [
+        levels.apply(levels.variables, images[i : i + EXTRACT_BATCH])
+        for i in range(0, len(images), EXTRACT_BATCH)
+    ]
+    return tuple(np.concatenate(level) for level in zip(*parts, strict=True))
