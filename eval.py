@@ -13,7 +13,7 @@ _PROTOCOL = flags.DEFINE_enum(
 _CLASSES = flags.DEFINE_enum(
     "classes",
     None,
-    ["inferred", "given"],
+    ["inferred", "mixture", "given"],
     "Where test images' classes come from; by default as in the config.",
 )
 flags.mark_flag_as_required("workdir")

@@ -89,17 +89,25 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     train.checkpoint_every = 200  # steps
     train.keep_checkpoints = 2
 
-    config.calibration = calibration = ml_collections.ConfigDict()
+    config.calibration = calibration = ml_collections.ConfigDict()  # docs/scoring.md
     calibration.fraction = 0.15  # of each class's good images, held out of training
     calibration.min_images = 10  # at least so many of each class
+    calibration.false_alarm_rate = 0.01  # share of good images that may be called anomalous
+    calibration.threshold_per = "class"  # "class", or "model": one for all, when classes have few images
+    calibration.pixel_rate = 0.001  # share of good images' pixels above the heat map's threshold
 
-    config.scoring = scoring = ml_collections.ConfigDict()
+    config.scoring = scoring = ml_collections.ConfigDict()  # docs/scoring.md
     scoring.protocol = "calibrated"  # or "paper": normalised over the test set, true class given
-    scoring.classes = "inferred"  # calibrated: class of a test image "inferred" from it, or "given"
-    scoring.image_standardize = "position"  # map for the image score, standardised per "position" or "level"
-    scoring.pixel_standardize = "level"  # heat map, likewise
+    # calibrated: class of an image "inferred" from it, "mixture" (likelihood under all classes; a pass of
+    # the flow for each), or "given"
+    scoring.classes = "inferred"
+    scoring.threshold = "conformal"  # from calibration.false_alarm_rate, or a number: a manual threshold
+    scoring.image_map = "position"  # how levels and terms are combined for the image score
+    scoring.pixel_map = "level"  # and for the heat map; names in hgad_jax/scoring/combination.py
     scoring.top_fraction = 0.01  # image score: mean of this share of highest pixels; 0: the maximum
     scoring.sigma = 0.0  # pixels; Gaussian smoothing of the maps
+    # an image is of no known class if every level is unlike good images at all but this share of positions
+    scoring.ordinary_fraction = 0.1
     scoring.batch_size = 8  # images
     if preset not in PRESETS:
         raise UserError(f"Preset '{preset}' is not known; known presets: {', '.join(PRESETS)}.")

@@ -16,16 +16,21 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses flags and runs `main`; a `UserError` ends the program with its message and status 2."""
+def run(main: Callable[..., None], *, arguments: bool = False) -> None:
+    """Parses flags and runs `main`; a `UserError` ends the program with its message and status 2.
+
+    Args:
+      main: called without arguments.
+      arguments: call it with the list of what is no flag on the command line, instead of refusing that.
+    """
 
     def guarded(argv):
-        if len(argv) > 1:
+        if len(argv) > 1 and not arguments:
             _fail(f"Unexpected argument {argv[1]!r}: settings are given as --name=value.")
         logging.set_verbosity(logging.WARNING)  # what is meant for the user goes through `say`
         logging.get_absl_handler().setFormatter(None)
         try:
-            main()
+            main(argv[1:]) if arguments else main()
         except UserError as error:
             _fail(str(error))
         except OSError as error:

@@ -6,6 +6,8 @@ from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
 from hgad_jax.detectors import DETECTORS
 from hgad_jax.errors import UserError
+from hgad_jax.scoring.combination import COMBINATIONS
+from hgad_jax.scoring.decision import manual_value
 
 _CHOICES = {
     "data.on_error": ("raise", "skip"),
@@ -15,9 +17,10 @@ _CHOICES = {
     "detector.name": tuple(DETECTORS),
     "detector.conditioning": ("none", "standardize", "whiten"),
     "scoring.protocol": ("calibrated", "paper"),
-    "scoring.classes": ("inferred", "given"),
-    "scoring.image_standardize": ("position", "level"),
-    "scoring.pixel_standardize": ("position", "level"),
+    "scoring.classes": ("inferred", "mixture", "given"),
+    "scoring.image_map": tuple(COMBINATIONS),
+    "scoring.pixel_map": tuple(COMBINATIONS),
+    "calibration.threshold_per": ("class", "model"),
 }
 _AT_LEAST = {
     "seed": 0,
@@ -40,6 +43,9 @@ _AT_LEAST = {
     "train.keep_checkpoints": 1,
     "calibration.fraction": 0,
     "calibration.min_images": 2,
+    "calibration.false_alarm_rate": 1e-9,
+    "calibration.pixel_rate": 0,
+    "scoring.ordinary_fraction": 0,
     "scoring.top_fraction": 0,
     "scoring.sigma": 0,
     "scoring.batch_size": 1,
@@ -47,6 +53,9 @@ _AT_LEAST = {
 _AT_MOST = {
     "data.tile_overlap": 0.5,
     "calibration.fraction": 0.5,
+    "calibration.false_alarm_rate": 0.5,
+    "calibration.pixel_rate": 0.5,
+    "scoring.ordinary_fraction": 1,
     "scoring.top_fraction": 1,
     "detector.label_smoothing": 1,
 }
@@ -73,6 +82,12 @@ def validate(config: Any, num_devices: int) -> None:
         for key, most in _AT_MOST.items()
         if not _get(config, key) <= most
     ]
+    try:
+        manual_value(config.scoring.threshold)
+    except UserError:
+        problems.append(
+            f"scoring.threshold is {config.scoring.threshold!r}, expected 'conformal' or a finite number"
+        )
     if config.detector.condition_channels % 4:
         problems.append(
             f"detector.condition_channels is {config.detector.condition_channels}, expected a multiple of 4"

@@ -55,7 +55,7 @@ def blend(maps: np.ndarray, transform: Transform) -> np.ndarray:
         raise ValueError(
             f"maps of shape {maps.shape}, expected {(len(boxes), transform.size, transform.size)}"
         )
-    window = _window(transform)
+    window = tile_window(transform)
     total, weight = np.zeros((side, side)), np.zeros((side, side))
     for box, tile in zip(boxes, maps, strict=True):
         total[box.slices] += window * tile
@@ -63,7 +63,7 @@ def blend(maps: np.ndarray, transform: Transform) -> np.ndarray:
     return (total / weight).astype(np.float32)
 
 
-def _window(transform: Transform) -> np.ndarray:
+def tile_window(transform: Transform) -> np.ndarray:
     """Weights `[S, S]` of a tile's pixels: 1 in the middle, towards 0 over the overlap at each edge."""
     size = transform.size
     to_edge = np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5

@@ -9,7 +9,8 @@ import jax
 class Evidence(NamedTuple):
     """What a detector says of a batch of images: per level a map, per image its class."""
 
-    log_likelihood: tuple[jax.Array, ...]  # [B, h, w]: of the features given the class, nats per dimension
+    # [B, h, w]: of the features given the class (or under the mixture of classes), nats per dimension
+    log_likelihood: tuple[jax.Array, ...]
     negative_entropy: tuple[jax.Array, ...]  # [B, h, w]: of the class posterior, in nats
     class_log_prob: jax.Array  # [B, K]: log p(image | class), summed over positions and levels, in nats
     class_ids: jax.Array  # [B] int32: the class used, given or most probable
@@ -27,8 +28,9 @@ class Detector(NamedTuple):
     loss(params, constants, inputs, labels, weights): a dict of loss weights → (scalar, dict of scalar
       metrics); a mean over images, so that the losses of equal parts of a batch average to the loss of the
       whole.
-    evidence(params, constants, features, class_ids): with `class_ids=None` each image's class is found
-      → `Evidence`.
+    evidence(params, constants, features, class_ids=None, *, mix_classes=False): with `class_ids=None` each
+      image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
+      all classes.
     """
 
     init: Callable

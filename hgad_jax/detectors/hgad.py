@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.nn import log_softmax, logsumexp
 
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.distributions import mixture
@@ -141,27 +142,53 @@ def hgad(
             metrics |= {f"level{index}/{name}": value for name, value in terms._asdict().items()}
         return total, metrics
 
-    def evidence(params, constants, features, class_ids=None):
+    def log_probs_of_classes(params, constants, features, groups):
+        """Per level, log p(x | class) `[B, h, w, K]` in nats through these groups' first layers; and z."""
+        rotations = [c.rotations for c in constants]
+        for level, z, log_det in latents(params, rotations, prepare(constants, features, groups)):
+            log_prob = mixture.class_log_prob(level.mixture, z)
+            yield log_prob + jnp.broadcast_to(log_det[..., None], log_prob.shape), z
+
+    def class_mixture(params, constants, features):
+        """Per level, log p(x) `[B, h, w]` in nats under all classes, weighted as learned."""
+
+        def joint(level, log_prob, k):
+            return log_prob[..., k] + log_softmax(level.mixture.class_logits)[k]
+
+        def of_class(k):
+            groups = jnp.full(len(features[0]), k, jnp.int32)
+            found = log_probs_of_classes(params, constants, features, groups)
+            return tuple(
+                joint(level, log_prob, k) for level, (log_prob, _) in zip(params, found, strict=True)
+            )
+
+        if per_class:  # each class has its own first layer: a pass for each
+            return tuple(logsumexp(m, axis=0) for m in jax.lax.map(of_class, jnp.arange(num_classes)))
+        found = log_probs_of_classes(params, constants, features, jnp.zeros(len(features[0]), jnp.int32))
+        return tuple(
+            logsumexp(jnp.stack([joint(level, log_prob, k) for k in range(num_classes)]), axis=0)
+            for level, (log_prob, _) in zip(params, found, strict=True)
+        )
+
+    def evidence(params, constants, features, class_ids=None, *, mix_classes=False):
         class_log_prob = None
         if per_class:  # the first layer finds the class, so that the flow runs once
             class_log_prob = sum(group_log_prob(c.first, x) for c, x in zip(constants, features, strict=True))
             class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
         groups = class_ids if per_class else jnp.zeros(len(features[0]), jnp.int32)
-        rotations = [c.rotations for c in constants]
-        levels = list(latents(params, rotations, prepare(constants, features, groups)))
-        log_probs = []  # [B, h, w, K] of each level, in nats
-        for level, z, log_det in levels:
-            log_prob = mixture.class_log_prob(level.mixture, z)
-            log_probs.append(log_prob + jnp.broadcast_to(log_det[..., None], log_prob.shape))
+        log_probs, latent = zip(*log_probs_of_classes(params, constants, features, groups), strict=True)
         if class_log_prob is None:
             class_log_prob = sum(log_prob.sum((1, 2)) for log_prob in log_probs)
             class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
+        if mix_classes:
+            chosen = class_mixture(params, constants, features)
+        else:
+            chosen = [jnp.take_along_axis(p, class_ids[:, None, None, None], -1)[..., 0] for p in log_probs]
         return Evidence(
-            log_likelihood=tuple(
-                jnp.take_along_axis(log_prob, class_ids[:, None, None, None], -1)[..., 0] / x.shape[-1]
-                for log_prob, x in zip(log_probs, features, strict=True)
+            log_likelihood=tuple(p / x.shape[-1] for p, x in zip(chosen, features, strict=True)),
+            negative_entropy=tuple(
+                mixture.negative_entropy(level.mixture, z) for level, z in zip(params, latent, strict=True)
             ),
-            negative_entropy=tuple(mixture.negative_entropy(level.mixture, z) for level, z, _ in levels),
             class_log_prob=class_log_prob,
             class_ids=class_ids.astype(jnp.int32),
         )

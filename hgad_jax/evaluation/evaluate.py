@@ -58,7 +58,7 @@ def evaluate(
     Raises:
       UserError: something in folder or data that the user can mend.
     """
-    scorer = load_scorer(directory)
+    scorer = load_scorer(directory, classes=classes)
     protocol = protocol or scorer.config.scoring.protocol
     # The published protocol knows the true class of every test image.
     classes = "given" if protocol == "paper" else classes or scorer.config.scoring.classes

@@ -1,104 +1,181 @@
 """A trained model from its folder, ready to score images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from hgad_jax.backbones.levels import Levels
+from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
-from hgad_jax.scoring.calibration import Calibration, anomaly_map
-from hgad_jax.scoring.maps import image_score
+from hgad_jax.scoring.calibration import Calibration
+from hgad_jax.scoring.constants import of_classes
+from hgad_jax.scoring.decision import decide
+from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.threshold import Threshold
 from hgad_jax.training import checkpoints, workdir
 from hgad_jax.training.pseudo_classes import regrouped
-from hgad_jax.training.setup import Model, abstract_model, build_model
+from hgad_jax.training.setup import (
+    Model,
+    abstract_model,
+    abstract_model_calibration,
+    build_model,
+    score_function,
+    visible_boxes,
+)
+
+__all__ = ["Scorer", "Scores", "load_scorer"]
 
 
 class Scorer(NamedTuple):
-    """A model restored from a checkpoint."""
+    """A model restored from a checkpoint.
+
+    With tiles, what is `[B·n², ...]` below holds all n² tiles of one image after the other.
+
+    Attributes:
+      config: of the run.
+      classes: names; a class's position is its id.
+      step: of the checkpoint.
+      transform: that brings an image to what the model sees.
+      mode: where images' classes come from: "inferred", "mixture" or "given".
+      thresholds: of image scores, for each class that an image may be scored as.
+      pixel_thresholds: of pixel scores, likewise.
+      strangeness_limits: `[K]`, above which an image is of no known class.
+      calibration: what thresholds were taken from.
+      evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted.
+      features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
+      calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
+        lie in the working square (`setup.visible_boxes`); None: everywhere.
+      levels: the backbone: uint8 images → features.
+      regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
+    """
 
     config: Any
     classes: tuple[str, ...]
     step: int
-    evidence: Callable  # (uint8 images [B, S, S, 3], class ids [B] or None) → Evidence; jitted
-    calibrated: Callable  # Evidence → Scores; jitted
-    regrouped: Callable  # Dataset → Dataset with the run's pseudo-classes, if it made any
+    transform: Transform
+    mode: str
+    thresholds: tuple[Threshold, ...]
+    pixel_thresholds: tuple[Threshold, ...]
+    strangeness_limits: np.ndarray
+    calibration: Calibration
+    evidence: Callable
+    features_evidence: Callable
+    calibrated: Callable
+    levels: Levels
+    regrouped: Callable
+
+    def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
+        """`visible_boxes` of images of these heights and widths."""
+        return visible_boxes(self.transform, sizes)
 
 
-class Scores(NamedTuple):
-    """Calibrated scores of a batch; each image's depend on that image alone."""
-
-    image: jax.Array  # [B]
-    maps: jax.Array  # [B, S, S]
-
-
-def load_scorer(directory: str | Path) -> Scorer:
+def load_scorer(
+    directory: str | Path, *, classes: str | None = None, false_alarm_rate: float | None = None
+) -> Scorer:
     """Restores the newest checkpoint of a run.
+
+    Args:
+      directory: of the run.
+      classes: "inferred", "mixture" or "given"; None for the config's. Thresholds are those for it.
+      false_alarm_rate: of the thresholds; None for the config's.
 
     Raises:
       UserError: no run, no checkpoint, or one that cannot be read.
     """
     directory = Path(directory)
     config = workdir.load_config(directory)
+    if false_alarm_rate is not None:
+        config.calibration.false_alarm_rate = false_alarm_rate
+    names, step, model, restored = _restored(directory, config)
+    mode, transform = classes or config.scoring.classes, transform_of(config.data)
+    calibration = restored["calibration"]
+    decision = decide(calibration, config, mode, len(names))
+    from_images, from_features = _evidence(model, restored, mode, transform)
+    return Scorer(
+        config,
+        names,
+        step,
+        transform,
+        mode,
+        *decision,
+        calibration=calibration,
+        evidence=from_images,
+        features_evidence=from_features,
+        calibrated=_calibrated(config, transform, calibration),
+        levels=model.levels,
+        regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
+    )
+
+
+def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
         step = checkpoints.latest_step(manager)
         if step is None:
             raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
-        classes = tuple(checkpoints.read_metadata(manager, step)["classes"])
-        model = build_model(config, len(classes))
-        restored = checkpoints.restore(manager, step, abstract_model(model))
-    calibrated = _calibrated(config, restored["calibration"])
-    return Scorer(
-        config,
-        classes,
-        step,
-        _evidence(model, restored),
-        calibrated,
-        regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
-    )
+        metadata = checkpoints.read_metadata(manager, step)
+        names = tuple(metadata["classes"])
+        model = build_model(config, len(names))
+        abstract = abstract_model(model)
+        abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
+        return names, step, model, checkpoints.restore(manager, step, abstract)
 
 
-def _evidence(model: Model, restored: dict[str, Any]) -> Callable:
+def _evidence(
+    model: Model, restored: dict[str, Any], mode: str, transform: Transform
+) -> tuple[Callable, Callable]:
+    mix_classes = mode == "mixture"
+    # Weights are arguments: as constants of the program they would be compiled into it.
+    weights = restored["params"], restored["constants"]
+
+    def look(params, constants, features, class_ids) -> Evidence:
+        if class_ids is None and transform.tiles > 1 and model.num_classes > 1:
+            class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
+        return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)
+
     @jax.jit
-    def evidence(variables, params, constants, images, class_ids) -> Evidence:
-        features = model.levels.apply(variables, images)
-        return model.detector.evidence(params, constants, features, class_ids)
+    def of_images(variables, params, constants, images, class_ids) -> Evidence:
+        return look(params, constants, model.levels.apply(variables, images), class_ids)
 
-    def call(images, class_ids=None) -> Evidence:
-        # Weights are arguments: as constants of the program they would be compiled into it.
-        return evidence(
-            model.levels.variables,
-            restored["params"],
-            restored["constants"],
-            jnp.asarray(images),
-            None if class_ids is None else jnp.asarray(class_ids),
+    of_features = jax.jit(look)
+
+    def ids(class_ids):
+        return None if class_ids is None else jnp.asarray(class_ids)
+
+    def from_images(images, class_ids=None) -> Evidence:
+        return of_images(model.levels.variables, *weights, jnp.asarray(images), ids(class_ids))
+
+    def from_features(features, class_ids=None) -> Evidence:
+        return of_features(*weights, tuple(jnp.asarray(x) for x in features), ids(class_ids))
+
+    return from_images, from_features
+
+
+def _class_of_image(model, params, constants, features, tiles: int) -> jax.Array:
+    """The class that the tiles of an image agree on, for each tile."""
+    # Where the first layer tells the class, XLA leaves out the flow, whose results are not used here.
+    log_prob = model.detector.evidence(params, constants, features).class_log_prob
+    of_images = log_prob.reshape(-1, tiles, log_prob.shape[-1]).sum(1)
+    return jnp.repeat(jnp.argmax(of_images, -1), tiles).astype(jnp.int32)
+
+
+def _calibrated(config: Any, transform: Transform, calibration: Calibration) -> Callable:
+    scores = score_function(config)
+    take = jax.jit(of_classes)
+
+    def calibrated(evidence: Evidence, boxes: np.ndarray | None = None) -> Scores:
+        if boxes is None:
+            side = transform.working_size
+            boxes = [(0, 0, side, side)] * (len(evidence.class_ids) // transform.num_tiles)
+        constants = take(calibration.constants, evidence.class_ids)
+        return scores(
+            evidence.log_likelihood, evidence.negative_entropy, constants, jnp.asarray(boxes, jnp.int32)
         )
 
-    return call
-
-
-def _calibrated(config: Any, calibration: Calibration) -> Callable:
-    scoring = config.scoring
-
-    @jax.jit
-    def scores(calibration, log_likelihood, class_ids) -> Scores:
-        def maps(by):
-            return anomaly_map(
-                calibration,
-                log_likelihood,
-                class_ids,
-                by=by,
-                size=config.data.image_size,
-                sigma=scoring.sigma,
-            )
-
-        for_image = maps(scoring.image_standardize)
-        same = scoring.pixel_standardize == scoring.image_standardize
-        for_pixels = for_image if same else maps(scoring.pixel_standardize)
-        return Scores(image_score(for_image, scoring.top_fraction), for_pixels)
-
-    return lambda evidence: scores(calibration, evidence.log_likelihood, evidence.class_ids)
+    return calibrated

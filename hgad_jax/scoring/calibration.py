@@ -1,101 +1,101 @@
-"""Normalisation constants from held-out good images, so that an image's score depends on it alone.
+"""What held-out good images tell of scores, kept with the model: all that turns a score into a decision.
 
-Maps of different levels, classes and positions have different means and deviations on good images. Fitted
-on good images that training has not seen and stored with the model, these constants make them comparable.
+Constants make maps comparable (`constants.py`). The scores of the held-out images themselves, obtained as
+those of new images will be but for constants that leave the image out, give thresholds (`threshold.py`) of
+any false-alarm rate; their pixels' distribution gives the heat map's; their strangeness tells when an
+image is of no known class; their class likelihoods tell how far the probability of a class can be believed.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hgad_jax.scoring.maps import smooth, upsample_and_sum
+from hgad_jax.scoring.constants import Constants, abstract_constants
+from hgad_jax.scoring.threshold import Threshold
 
-# Weight of the level's pooled variance in a position's, in images: a position's own variance, from a few
-# dozen images, is uncertain.
-_PRIOR_IMAGES = 10
-_LEAST_DEVIATION = 1e-6  # nats per dimension
+# Where each image's pixel scores are sampled: the quartiles, then ten per decade of the upper tail, and the
+# maximum.
+PIXEL_LEVELS = np.array([0.0, 0.25, 0.5, 0.75, *(1 - 10.0 ** -(np.arange(7, 51) / 10)), 1.0])
+
+
+class GoodScores(NamedTuple):
+    """Of the held-out good images, sorted by the class they were scored as, then by their score."""
+
+    image: jax.Array  # [N] float32
+    class_ids: jax.Array  # [N] int32, the class each was scored as
+    strangeness: jax.Array  # [N] float32
+    pixels: jax.Array  # [N, len(PIXEL_LEVELS)] float32, quantiles of each image's pixel scores
 
 
 class Calibration(NamedTuple):
-    """Mean and deviation of the log-likelihood of good images, per level."""
+    """What is stored with a model."""
 
-    position_mean: tuple[jax.Array, ...]  # [K, h, w]
-    position_deviation: tuple[jax.Array, ...]  # [K, h, w]
-    level_mean: tuple[jax.Array, ...]  # [K]
-    level_deviation: tuple[jax.Array, ...]  # [K]
+    constants: Constants
+    scores: dict[str, GoodScores]  # by where the class came from: "given", "inferred", maybe "mixture"
+    temperature: jax.Array  # [] float32, of the class probabilities; see `classes.py`
 
 
-def fit_calibration(
-    log_likelihood: Sequence[np.ndarray], labels: np.ndarray, num_classes: int
-) -> Calibration:
-    """Fits the constants.
+def modes(classes: str) -> tuple[str, ...]:
+    """The ways of `config.scoring.classes` that a run is calibrated for.
+
+    The mixture costs a pass of the flow per class, so that it is there only where it was asked for.
+    """
+    return ("given", "inferred", "mixture") if classes == "mixture" else ("given", "inferred")
+
+
+def sort_scores(scores: GoodScores) -> GoodScores:
+    """The same images, by class scored as and then by score."""
+    order = np.lexsort((np.asarray(scores.image), np.asarray(scores.class_ids)))
+    return GoodScores(*(np.asarray(array)[order] for array in scores))
+
+
+def abstract_calibration(sizes: Any, num_classes: int, *, num_images: int, classes: str) -> Calibration:
+    """Shapes and dtypes of a calibration, to restore one into.
 
     Args:
-      log_likelihood: per level `[N, h, w]`, of held-out good images given their class.
-      labels: class ids `[N]`; each class at least twice.
+      sizes: (h, w, C) of each level.
       num_classes: K.
+      num_images: held out, N.
+      classes: `config.scoring.classes`.
     """
-    levels = [[_fit(maps[labels == k]) for k in range(num_classes)] for maps in log_likelihood]
-    stacked = [[jnp.asarray(np.stack(a), jnp.float32) for a in zip(*level, strict=True)] for level in levels]
-    return Calibration(*(tuple(a) for a in zip(*stacked, strict=True)))
 
+    def array(*shape, dtype=np.float32):
+        return jax.ShapeDtypeStruct(shape, dtype)
 
-def _fit(maps: np.ndarray) -> tuple[np.ndarray, ...]:
-    maps = maps.astype(np.float64)
-    variance = maps.var(0)
-    weight = len(maps) / (len(maps) + _PRIOR_IMAGES)
-    deviation = np.sqrt(weight * variance + (1 - weight) * variance.mean())
-    # Where good images never vary, any difference is very odd; the floor keeps it a finite number.
-    return (
-        maps.mean(0),
-        np.maximum(deviation, _LEAST_DEVIATION),
-        maps.mean(),
-        np.maximum(maps.std(), _LEAST_DEVIATION),
+    scores = GoodScores(
+        array(num_images),
+        array(num_images, dtype=np.int32),
+        array(num_images),
+        array(num_images, len(PIXEL_LEVELS)),
     )
+    return Calibration(abstract_constants(sizes, num_classes), dict.fromkeys(modes(classes), scores), array())
 
 
-def abstract_calibration(sizes: Sequence[tuple[int, int, int]], num_classes: int) -> Calibration:
-    """Shapes and dtypes of a calibration, to restore one into; sizes are (h, w, C) of each level."""
-    maps = tuple(jax.ShapeDtypeStruct((num_classes, h, w), np.float32) for h, w, _ in sizes)
-    scalars = tuple(jax.ShapeDtypeStruct((num_classes,), np.float32) for _ in sizes)
-    return Calibration(maps, maps, scalars, scalars)
+def pixel_threshold(scores: GoodScores, class_id: int | None, rate: float) -> Threshold:
+    """The pixel score that a share of good images' pixels is above.
 
-
-def standardize(
-    calibration: Calibration, log_likelihood: Sequence[jax.Array], class_ids: jax.Array, by: str
-) -> tuple[jax.Array, ...]:
-    """How many deviations below good images' mean each position is, per level `[B, h, w]`.
+    The interval is a bootstrap over images, not over pixels: those of an image are anything but independent.
 
     Args:
-      calibration: the constants.
-      log_likelihood: per level `[B, h, w]`.
-      class_ids: `[B]`, whose constants are used.
-      by: `"position"` or `"level"`.
+      scores: of the held-out good images.
+      class_id: among the images scored as this class; None for all.
+      rate: share of pixels, averaged over images.
     """
-    if by == "position":
-        constants = zip(calibration.position_mean, calibration.position_deviation, strict=True)
-        constants = [(mean[class_ids], deviation[class_ids]) for mean, deviation in constants]
-    else:
-        constants = zip(calibration.level_mean, calibration.level_deviation, strict=True)
-        constants = [(m[class_ids][:, None, None], d[class_ids][:, None, None]) for m, d in constants]
-    return tuple(
-        (jnp.broadcast_to(mean, maps.shape) - maps) / jnp.broadcast_to(deviation, maps.shape)
-        for maps, (mean, deviation) in zip(log_likelihood, constants, strict=True)
-    )
+    chosen = np.asarray(scores.class_ids) == class_id
+    if class_id is None or not chosen.any():
+        chosen = slice(None)
+    quantiles = np.asarray(scores.pixels, np.float64)[chosen]
 
+    def above(value):
+        return np.array([1 - np.interp(value, image, PIXEL_LEVELS) for image in quantiles])
 
-def anomaly_map(
-    calibration: Calibration,
-    log_likelihood: Sequence[jax.Array],
-    class_ids: jax.Array,
-    *,
-    by: str,
-    size: int,
-    sigma: float,
-) -> jax.Array:
-    """Standardised levels, summed and smoothed: `[B, size, size]`, higher is more anomalous."""
-    levels = standardize(calibration, log_likelihood, class_ids, by)
-    return smooth(upsample_and_sum(levels, size), sigma)
+    low, high = quantiles.min(), quantiles.max()
+    for _ in range(60):  # bisection: the share above falls as the value grows
+        middle = (low + high) / 2
+        low, high = (middle, high) if above(middle).mean() > rate else (low, middle)
+    shares = above(high)
+    resampled = shares[np.random.default_rng(0).integers(len(shares), size=(1000, len(shares)))].mean(1)
+    interval = tuple(float(v) for v in np.quantile(resampled, [0.025, 0.975]))
+    typical = float(np.median(quantiles[:, PIXEL_LEVELS == 0.5]))
+    return Threshold(float(high), float(shares.mean()), interval, len(quantiles), "pixels", typical)

@@ -44,13 +44,44 @@ def smooth(maps: jax.Array, sigma: float) -> jax.Array:
     return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns)
 
 
-def image_score(maps: jax.Array, top_fraction: float) -> jax.Array:
+def inside(boxes: jax.Array, size: int) -> jax.Array:
+    """Which pixels lie in boxes `[B, 4]` of top, left, height and width: bool `[B, size, size]`."""
+    pixels = jnp.arange(size)
+
+    def within(start, length):
+        return (pixels[None] >= start[:, None]) & (pixels[None] < (start + length)[:, None])
+
+    rows, columns = within(boxes[:, 0], boxes[:, 2]), within(boxes[:, 1], boxes[:, 3])
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def image_score(maps: jax.Array, top_fraction: float, seen: jax.Array | None = None) -> jax.Array:
     """Mean of each map's highest values: `[B, h, w]` → `[B]`.
 
     Args:
       maps: anomaly maps.
       top_fraction: share of pixels in the mean; 0 means the maximum alone.
+      seen: bool `[B, h, w]`, pixels that count; None for all.
     """
     flat = maps.reshape(maps.shape[0], -1)
-    count = max(1, math.ceil(top_fraction * flat.shape[1]))
-    return jax.lax.top_k(flat, count)[0].mean(-1)
+    most = max(1, math.ceil(top_fraction * flat.shape[1]))
+    if seen is None:
+        return jax.lax.top_k(flat, most)[0].mean(-1)
+    seen = seen.reshape(flat.shape)
+    count = jnp.clip(jnp.ceil(top_fraction * seen.sum(-1)), 1, most)
+    highest = jax.lax.top_k(jnp.where(seen, flat, -jnp.inf), most)[0]
+    taken = jnp.arange(most)[None] < count[:, None]
+    return jnp.where(taken, highest, 0).sum(-1) / count
+
+
+def quantile(values: jax.Array, fraction: float, counted: jax.Array) -> jax.Array:
+    """The value that this share of each row's values is at most: `[B, N]` → `[B]`.
+
+    Args:
+      values: finite.
+      fraction: 0 to 1.
+      counted: bool `[B, N]`, the values that count; at least one of each row.
+    """
+    ascending = jnp.sort(jnp.where(counted, values, jnp.inf), axis=-1)
+    index = jnp.round(fraction * (counted.sum(-1) - 1)).astype(jnp.int32)
+    return jnp.take_along_axis(ascending, index[:, None], -1)[:, 0]

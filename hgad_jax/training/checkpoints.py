@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from hgad_jax.errors import UserError
 
-FORMAT = 1  # raised when older code could not read what this one writes
+FORMAT = 1  # raised when older code could not read what this one writes, or the other way round
 _ITEMS = ("params", "opt_state", "constants", "calibration")
 _SEAL = "sha256.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
@@ -89,10 +89,11 @@ def read_metadata(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
         _check_seal(Path(manager.directory) / str(step))
         args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
         metadata = manager.restore(step, args=args)["metadata"]
-    if metadata["format"] > FORMAT:
+    if metadata["format"] != FORMAT:
         raise UserError(
-            f"{manager.directory}/{step}: checkpoint format {metadata['format']}, this hgad_jax reads up to "
-            f"{FORMAT}. It was written by hgad_jax {metadata['versions']['hgad_jax']}: install that version."
+            f"{manager.directory}/{step}: checkpoint format {metadata['format']}, this hgad_jax reads "
+            f"{FORMAT}. It was written by hgad_jax {metadata['versions']['hgad_jax']}: install that version, "
+            "or train anew."
         )
     return metadata
 

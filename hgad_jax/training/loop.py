@@ -18,9 +18,10 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
-from hgad_jax.scoring.calibration import Calibration, fit_calibration
+from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import checkpoints, pseudo_classes, schedules, workdir
 from hgad_jax.training.batches import training_features
+from hgad_jax.training.calibrate import make_calibrate
 from hgad_jax.training.metric_log import MetricLog
 from hgad_jax.training.optimizers import adam
 from hgad_jax.training.setup import (
@@ -29,12 +30,13 @@ from hgad_jax.training.setup import (
     build_model,
     cache_directory,
     cached_features,
-    evidence_function,
     load_usable,
+    sizes_needed,
+    visible_boxes,
 )
 from hgad_jax.training.step import TrainState, data_mesh, init_state, make_train_step, replicate, shard_batch
 
-_READ = 64  # images at a time from the cache, outside of training steps
+_READ = 32  # images at a time from the cache, outside of training steps
 
 
 class TrainingSet(NamedTuple):
@@ -45,6 +47,7 @@ class TrainingSet(NamedTuple):
     train: np.ndarray  # indices of images or tiles
     held_out: np.ndarray  # likewise; all tiles of an image are on one side
     records: list[Record]  # the images trained on
+    boxes: np.ndarray  # [images held out, 4], see `setup.visible_boxes`
 
     def batches(self, indices: np.ndarray):
         """Yields features of all levels and labels."""
@@ -93,8 +96,10 @@ def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
     transform = transform_of(config.data)
     records = [dataset.train[i] for i in train]
+    sizes = sizes_needed(transform, [dataset.train[i].path for i in held_out])
+    boxes = visible_boxes(transform, sizes)
     train, held_out = example_indices(train, transform), example_indices(held_out, transform)
-    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out, records)
+    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out, records, boxes)
 
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
@@ -144,18 +149,27 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
     schedule = _schedule(config, len(data.train))
     state, constants, start = _start(config, model, data, schedule.optimizer, manager, log)
     state, constants = replicate(mesh, state), replicate(mesh, constants)
-    evidence = evidence_function(model)
+    calibrate = make_calibrate(config, model)
 
     def save(state):
         step = int(state.step)
-        calibration = calibrate(evidence, state.params, constants, data, model.num_classes)
-        bad = [name for name, levels in calibration._asdict().items() if not _all_finite(levels)]
+        calibration = calibrate(state.params, constants, lambda: data.batches(data.held_out), data.boxes)
+        bad = [name for name, part in calibration._asdict().items() if not _all_finite(part)]
         if bad:
             raise _not_finite(f"after step {step}", bad, manager)
         items = {"params": state.params, "opt_state": state.opt_state, "constants": constants}
-        metadata = {"config": workdir.config_as_json(config), "classes": list(classes)}
-        metadata["clusters"] = pseudo_classes.as_metadata(config, directory)
+        metadata = {
+            "config": workdir.config_as_json(config),
+            "classes": list(classes),
+            "calibration_images": len(data.boxes),
+            "clusters": pseudo_classes.as_metadata(config, directory),
+        }
         checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
+        if step == schedule.steps:
+            mode = config.scoring.classes
+            thresholds = decide(calibration, config, mode, len(classes)).thresholds
+            for line in describe_thresholds(classes, thresholds, config.calibration.false_alarm_rate):
+                log(line)
 
     if start >= schedule.steps and start > 0:
         log(f"{directory}: all {schedule.steps} steps are done; nothing to train")
@@ -221,8 +235,8 @@ def _fetch(pending, done: int, manager) -> dict[str, float]:
     return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
 
 
-def _all_finite(levels) -> bool:
-    return all(np.isfinite(level).all() for level in levels)
+def _all_finite(tree) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
 def _not_finite(when: str, names: list[str], manager) -> UserError:
@@ -232,14 +246,3 @@ def _not_finite(when: str, names: list[str], manager) -> UserError:
         f"Not finite {when}: {', '.join(names)} ({kept}). Training diverged: lower "
         "config.train.learning_rate, set config.train.clip_norm, or raise config.detector.shrinkage."
     )
-
-
-def calibrate(
-    evidence: Callable, params: Any, constants: Any, data: TrainingSet, num_classes: int
-) -> Calibration:
-    """Calibration on the held-out good images, given their class."""
-    maps = []
-    for features, labels in data.batches(data.held_out):
-        maps.append(jax.device_get(evidence(params, constants, features, labels).log_likelihood))
-    levels = [np.concatenate(level) for level in zip(*maps, strict=True)]
-    return fit_calibration(levels, data.labels[data.held_out], num_classes)

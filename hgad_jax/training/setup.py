@@ -1,23 +1,27 @@
 """What training, evaluation and prediction build from a config in the same way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hgad_jax import detectors
 from hgad_jax.backbones.levels import Levels, feature_levels
 from hgad_jax.data import Dataset, fingerprint, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
-from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.geometry import Transform, transform_of, valid_region
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import Record, image_name
 from hgad_jax.data.screen import screened
+from hgad_jax.data.tiles import tile_boxes, tile_window
+from hgad_jax.data.transforms import ImageLike, image_size
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
-from hgad_jax.scoring.calibration import abstract_calibration
+from hgad_jax.scoring.calibration import Calibration, abstract_calibration
+from hgad_jax.scoring.scores import Scores, Tiling, combine
 
 EXTRACT_BATCH = 8  # images at a time through the backbone
 
@@ -53,10 +57,16 @@ def build_model(config: Any, num_classes: int) -> Model:
 
 
 def abstract_model(model: Model) -> dict[str, Any]:
-    """Shapes of what a checkpoint holds for prediction, to restore it into."""
+    """Shapes of the model that a checkpoint holds, to restore it into."""
     params, constants = model.detector.abstract(model.levels.sizes)
-    calibration = abstract_calibration(model.levels.sizes, model.num_classes)
-    return {"params": params, "constants": constants, "calibration": calibration}
+    return {"params": params, "constants": constants}
+
+
+def abstract_model_calibration(config: Any, model: Model, num_images: int) -> Calibration:
+    """Shapes of its calibration on so many held-out images."""
+    return abstract_calibration(
+        model.levels.sizes, model.num_classes, num_images=num_images, classes=config.scoring.classes
+    )
 
 
 def cached_features(
@@ -91,6 +101,24 @@ def cached_features(
     )
 
 
+def visible_boxes(transform: Transform, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Where images lie in the working square: int32 `[N, 4]` of top, left, height and width, pixels.
+
+    Args:
+      transform: of the run.
+      sizes: height and width of each image, pixels.
+    """
+    boxes = [valid_region(transform, size) for size in sizes]
+    return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+def sizes_needed(transform: Transform, images: Sequence[ImageLike]) -> list[tuple[int, int]]:
+    """Sizes of images as far as `visible_boxes` depends on them: only for a letterbox are files opened."""
+    if transform.resize == "letterbox":
+        return [image_size(image) for image in images]
+    return [(transform.working_size, transform.working_size)] * len(images)
+
+
 def cache_directory(config: Any, directory: Path) -> str:
     """Where a run keeps what is computed from the images alone."""
     return config.cache.dir or str(directory / "cache")
@@ -113,5 +141,22 @@ def load_usable(config: Any, directory: Path, log: Callable[[str], None]) -> Dat
 
 
 def evidence_function(model: Model):
-    """Jitted `(params, constants, features, class_ids or None) → Evidence`."""
-    return jax.jit(model.detector.evidence)
+    """Jitted `(params, constants, features, class_ids or None, mix_classes=False) → Evidence`."""
+    return jax.jit(model.detector.evidence, static_argnames="mix_classes")
+
+
+def score_function(config: Any) -> Callable:
+    """Jitted `(log_likelihood, negative_entropy, constants, boxes) → Scores`, of tiles put together."""
+    transform = transform_of(config.data)
+    tiling = Tiling(
+        transform.working_size,
+        tuple((box.top, box.left) for box in tile_boxes(transform)),
+        tile_window(transform),
+    )
+
+    @jax.jit
+    def scores(log_likelihood, negative_entropy, constants, boxes) -> Scores:
+        terms = (log_likelihood, negative_entropy)
+        return combine(*terms, constants, boxes, tiling=tiling, scoring=config.scoring)
+
+    return scores

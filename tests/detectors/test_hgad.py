@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+import scipy.special
 from reference import assert_close_to_largest
 
 from hgad_jax.detectors.hgad import hgad
@@ -250,6 +251,26 @@ def test_class_log_prob_is_summed_over_positions_and_levels():
             np.asarray(m, np.float64).sum((1, 2)) * x.shape[-1] for m, x in zip(maps, features, strict=True)
         )
         np.testing.assert_allclose(expected[:, k], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["whiten", "whiten_class_regions"])
+def test_the_mixture_is_the_sum_over_classes_weighted_as_learned(setting):
+    """Against the likelihoods with each class given, one after the other."""
+    detector, params, constants = fitted(setting)
+    logits = jnp.array([0.5, -1.0, 0.2])
+    params = tuple(p._replace(mixture=p.mixture._replace(class_logits=logits)) for p in params)
+    features, labels = images()
+    mixed = jax.jit(functools.partial(detector.evidence, mix_classes=True))(params, constants, features)
+    run = evidence_of(setting)
+    given = [run(params, constants, features, np.full_like(labels, k)) for k in range(CLASSES)]
+    weights = scipy.special.log_softmax(np.float64(logits))
+    for level, x in enumerate(features):
+        joint = [
+            np.float64(e.log_likelihood[level]) * x.shape[-1] + w for e, w in zip(given, weights, strict=True)
+        ]
+        expected = scipy.special.logsumexp(joint, axis=0) / x.shape[-1]
+        np.testing.assert_allclose(mixed.log_likelihood[level], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(mixed.class_ids, run(params, constants, features).class_ids)
 
 
 @pytest.mark.parametrize("setting", ["whiten", "whiten_class_regions"])

@@ -14,7 +14,7 @@ from trees import ROOT, add_class, tiny_config
 
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints, loop
-from hgad_jax.training.setup import abstract_model, build_model
+from hgad_jax.training.setup import abstract_model, abstract_model_calibration, build_model
 
 STEPS = 8  # 16 images to train on, 8 a step, 4 epochs; checkpoints at 4 and 8
 
@@ -70,7 +70,10 @@ def same(a, b):
 def restored(directory, config, step):
     model = build_model(config, 2)
     with checkpoints.open_manager(directory, read_only=True) as manager:
-        return jax.device_get(checkpoints.restore(manager, step, abstract_model(model)))
+        num_images = checkpoints.read_metadata(manager, step)["calibration_images"]
+        calibration = abstract_model_calibration(config, model, num_images)
+        abstract = abstract_model(model) | {"calibration": calibration}
+        return jax.device_get(checkpoints.restore(manager, step, abstract))
 
 
 def test_logs_every_step_and_keeps_checkpoints(finished, config):
@@ -201,7 +204,7 @@ def test_no_epochs_save_the_untrained_model_of_the_seed(finished, place):
     saved = restored(place / "untrained", config, 0)
     same(saved["params"], state.params)
     assert not np.array_equal(saved["params"][0].mixture.centres, finished[1].params[0].mixture.centres)
-    for deviation in saved["calibration"].position_deviation:
+    for deviation in saved["calibration"].constants.log_likelihood.position_deviation:
         assert (deviation > 0).all()
     before = contents(place / "untrained" / "checkpoints")
     again = loop.train(config, place / "untrained")  # as after any other run

@@ -1,0 +1,85 @@
+"""Scores of a dataset's labelled images, and thresholds from them for those who have some."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from hgad_jax.data import Record
+from hgad_jax.data.pipeline import image_batches
+from hgad_jax.errors import UserError
+from hgad_jax.evaluation.scorer import Scorer, Scores
+from hgad_jax.scoring.threshold import Threshold, f1_max_threshold
+from hgad_jax.training.setup import load_usable, sizes_needed
+
+
+def scored_batches(
+    scorer: Scorer, records: Sequence[Record], class_ids: np.ndarray | None = None
+) -> Iterator[tuple[slice, Scores, np.ndarray]]:
+    """Scores records batch by batch, with tiles put together, under a progress bar.
+
+    Args:
+      scorer: of the run.
+      records: images.
+      class_ids: of the records, where they are given.
+
+    Yields:
+      Which records; their `Scores` on the host; the class each was scored as.
+    """
+    tiles, transform = scorer.transform.num_tiles, scorer.transform
+    images = max(1, scorer.config.scoring.batch_size // tiles)
+    batches = image_batches(
+        records,
+        transform=transform,
+        batch_size=images * tiles,
+        num_workers=scorer.config.data.workers,
+    )
+    with tqdm(total=len(records), desc="scoring", unit="image", dynamic_ncols=True) as bar:
+        for number, batch in enumerate(batches):
+            rows = np.minimum(np.arange(number * images, (number + 1) * images), len(records) - 1)
+            ids = None if class_ids is None else np.asarray(class_ids)[rows].repeat(tiles)
+            evidence = scorer.evidence(batch["image"], ids)
+            boxes = scorer.boxes(sizes_needed(transform, [records[i].path for i in rows]))
+            scores = jax.device_get(scorer.calibrated(evidence, boxes))
+            count = int(batch["valid"].sum()) // tiles
+            scored_as = np.asarray(evidence.class_ids)[::tiles][:count]
+            place = slice(number * images, number * images + count)
+            yield place, jax.tree.map(lambda array, count=count: array[:count], scores), scored_as
+            bar.update(count)
+
+
+def f1_max_thresholds(scorer: Scorer, directory: Path, log: Callable[[str], None]) -> tuple[Threshold, ...]:
+    """The thresholds with the best F1 on the labelled test images of a run's dataset, for each class.
+
+    A class without both good and defective test images keeps its conformal threshold, and the log says so.
+
+    Raises:
+      UserError: no class has both.
+    """
+    dataset = scorer.regrouped(load_usable(scorer.config, directory, log))
+    records = dataset.test
+    labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
+    anomalous = np.array([r.anomalous for r in records], bool)
+    scores, ids = np.zeros(len(records)), np.zeros(len(records), np.int32)
+    given = labels if scorer.mode == "given" else None
+    for place, found, scored_as in scored_batches(scorer, records, given):
+        scores[place], ids[place] = found.image, scored_as
+    good = scorer.calibration.scores[scorer.mode]
+    good_scores, good_ids = np.asarray(good.image), np.asarray(good.class_ids)
+    thresholds = list(scorer.thresholds)
+    labelled = [k for k in range(len(scorer.classes)) if len(set(anomalous[ids == k])) == 2]
+    if not labelled:
+        raise UserError(
+            f"An F1-max threshold needs good and defective test images of a class; {dataset.name} has "
+            f"{np.sum(~anomalous)} good and {np.sum(anomalous)} defective ones. Add some, or use the "
+            "conformal threshold."
+        )
+    for k, name in enumerate(scorer.classes):
+        chosen = ids == k
+        if k in labelled:
+            thresholds[k] = f1_max_threshold(scores[chosen], anomalous[chosen], good_scores[good_ids == k])
+        else:
+            log(f"{name} has no good or no defective test images: it keeps its conformal threshold")
+    return tuple(thresholds)

@@ -1,0 +1,119 @@
+"""From the evidence on an image to its scores: one function for calibration, evaluation and prediction."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hgad_jax.scoring.combination import COMBINATIONS, by_position
+from hgad_jax.scoring.constants import Constants
+from hgad_jax.scoring.maps import image_score, inside, quantile, smooth
+
+
+class Scores(NamedTuple):
+    """Calibrated scores of a batch; each image's depend on that image alone."""
+
+    image: jax.Array  # [B]
+    maps: jax.Array  # [B, W, W], for pixels
+    strangeness: jax.Array  # [B], how anomalous even the most ordinary part of the image is
+
+
+class Tiling(NamedTuple):
+    """How the tiles of an image lie in its working square of W×W pixels.
+
+    Attributes:
+      side: W.
+      corners: top and left of each tile, pixels.
+      window: weights `[S, S]` of a tile's pixels where tiles overlap.
+    """
+
+    side: int
+    corners: tuple[tuple[int, int], ...]
+    window: np.ndarray
+
+
+def combine(
+    log_likelihood: Sequence[jax.Array],
+    negative_entropy: Sequence[jax.Array],
+    constants: Constants,
+    boxes: jax.Array,
+    *,
+    tiling: Tiling,
+    scoring: Any,
+) -> Scores:
+    """Scores of images.
+
+    Args:
+      log_likelihood: per level `[B·tiles, h, w]`, nats per dimension; an image's tiles follow each other.
+      negative_entropy: likewise, nats.
+      constants: for each tile, as `constants.of_classes` gives them; first axis B·tiles.
+      boxes: `[B, 4]`, top, left, height and width of the image in the working square; other pixels of it
+        do not count.
+      tiling: of every image; a single tile is the working square itself.
+      scoring: the config's section; `image_map`, `pixel_map`, `top_fraction`, `sigma` and
+        `ordinary_fraction` are read.
+    """
+
+    def maps(name):
+        size = tiling.window.shape[0]
+        tiles = COMBINATIONS[name](log_likelihood, negative_entropy, constants, size)
+        return smooth(blend(tiles, tiling), scoring.sigma)
+
+    for_image = maps(scoring.image_map)
+    for_pixels = for_image if scoring.pixel_map == scoring.image_map else maps(scoring.pixel_map)
+    seen = inside(boxes, tiling.side)
+    return Scores(
+        image=image_score(for_image, scoring.top_fraction, seen),
+        maps=for_pixels,
+        strangeness=strangeness(log_likelihood, constants, seen, tiling, scoring.ordinary_fraction),
+    )
+
+
+def strangeness(
+    log_likelihood: Sequence[jax.Array],
+    constants: Constants,
+    seen: jax.Array,
+    tiling: Tiling,
+    fraction: float,
+) -> jax.Array:
+    """How far even the most ordinary part of each image is from good ones of its class: `[B]`.
+
+    A defect leaves some of the image, or some of the levels, as they are. Another product is unlike the class
+    everywhere: at every level, so that the lowest level counts, and at all but this fraction of positions.
+
+    Args:
+      log_likelihood: per level `[B·tiles, h, w]`.
+      constants: for each tile.
+      seen: bool `[B, W, W]`, pixels that show image.
+      tiling: of every image.
+      fraction: of positions.
+    """
+    levels = by_position(log_likelihood, constants.log_likelihood)
+    size = tiling.window.shape[0]
+    tiles = jnp.stack([seen[:, top : top + size, left : left + size] for top, left in tiling.corners], 1)
+
+    def ordinary(level):
+        rows, columns = (((np.arange(n) + 0.5) * size / n).astype(int) for n in level.shape[1:])
+        counted = tiles[:, :, rows][:, :, :, columns].reshape(len(seen), -1)
+        # A tile or a narrow image may have no position's centre in it: then all positions count.
+        counted = counted | ~counted.any(-1, keepdims=True)
+        return quantile(level.reshape(counted.shape), fraction, counted)
+
+    return jnp.stack([ordinary(level) for level in levels]).min(0)
+
+
+def blend(maps: jax.Array, tiling: Tiling) -> jax.Array:
+    """Maps of tiles `[B·tiles, S, S]` → `[B, W, W]`, averaged by weight where they overlap."""
+    if len(tiling.corners) == 1:
+        return maps
+    size, side = maps.shape[-1], tiling.side
+    maps = maps.reshape(-1, len(tiling.corners), size, size)
+    window = jnp.asarray(tiling.window, jnp.float32)
+    total, weight = jnp.zeros((len(maps), side, side)), jnp.zeros((side, side))
+    for k, (top, left) in enumerate(tiling.corners):
+        place = slice(top, top + size), slice(left, left + size)
+        total = total.at[:, *place].add(maps[:, k] * jnp.broadcast_to(window, maps[:, k].shape))
+        weight = weight.at[place].add(window)
+    return total / jnp.broadcast_to(weight, total.shape)

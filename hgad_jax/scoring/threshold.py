@@ -1,0 +1,162 @@
+"""From scores of good images to a decision: thresholds with a known false-alarm rate.
+
+Split conformal prediction: with n good images that training has not seen and a new good image, all
+exchangeable, the new score is above the k-th smallest of the n with probability at most 1 − k/(n + 1),
+whatever the scores' distribution (Vovk, Gammerman, Shafer: Algorithmic learning in a random world, 2005).
+That holds on average over calibration sets. For the one set at hand the actual rate is, with continuous
+scores, a draw from Beta(n + 1 − k, k) (Vovk: Conditional validity of inductive conformal predictors, 2012),
+which is where the interval comes from.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import precision_recall_curve
+
+from hgad_jax.errors import UserError
+
+CONFIDENCE = 0.95  # of the intervals
+_LEAST_SCALE = 1e-6  # of normalised scores, where all good images score the same
+
+
+class Threshold(NamedTuple):
+    """An image is called anomalous when its score is above `value`.
+
+    Attributes:
+      value: on the scale of the raw standardised scores.
+      rate: of false alarms among good images, that is promised ("conformal") or estimated (the others).
+      interval: 95 % interval of the actual rate, given these calibration images.
+      images: good images it was calibrated on, n.
+      kind: "conformal", "manual" or "f1_max".
+      typical: the median score of those images, for the normalised scale.
+    """
+
+    value: float
+    rate: float
+    interval: tuple[float, float]
+    images: int
+    kind: str
+    typical: float
+
+
+def conformal_threshold(good_scores: np.ndarray, rate: float) -> Threshold:
+    """The ⌈(n + 1)(1 − rate)⌉-th smallest of n scores; at most `rate` of new good images lie above it.
+
+    With fewer than 1/rate − 1 images no score among them promises that: the highest is taken, which promises
+    1/(n + 1), and the result says so in its `rate`.
+
+    Args:
+      good_scores: `[n]`, n ≥ 1, of good images held out of training, finite.
+      rate: of false alarms, in (0, 1).
+    """
+    scores = np.sort(np.asarray(good_scores, np.float64))
+    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
+        raise ValueError(f"expected one or more finite scores in one dimension, got shape {scores.shape}")
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is {rate}, expected a share between 0 and 1")
+    n = scores.size
+    k = min(max(math.ceil((n + 1) * (1 - rate) - 1e-9), 1), n)  # less the rounding error of the product
+    low, high = _beta_interval(n + 1 - k, k)
+    return Threshold(
+        float(scores[k - 1]), 1 - k / (n + 1), (low, high), n, "conformal", float(np.median(scores))
+    )
+
+
+def fixed_threshold(good_scores: np.ndarray, value: float, kind: str = "manual") -> Threshold:
+    """A threshold from elsewhere, with what held-out good images say of its false-alarm rate.
+
+    The rate is (m + 1)/(n + 1) where m of n good images are above; the interval is Clopper and Pearson's.
+    """
+    scores = np.asarray(good_scores, np.float64)
+    n, above = scores.size, int(np.sum(scores > value))
+    low = _beta_interval(above, n - above + 1)[0] if above else 0.0
+    high = _beta_interval(above + 1, n - above)[1] if above < n else 1.0
+    typical = float(np.median(scores)) if n else float(value)
+    return Threshold(float(value), (above + 1) / (n + 1), (low, high), n, kind, typical)
+
+
+def f1_max_threshold(scores: np.ndarray, anomalous: np.ndarray, good_scores: np.ndarray) -> Threshold:
+    """The threshold with the best F1 on labelled images, halfway to the next lower score.
+
+    Args:
+      scores: `[N]` of labelled images.
+      anomalous: bool `[N]`, both values present.
+      good_scores: `[n]` of held-out good images, for the estimate of the false-alarm rate.
+
+    Raises:
+      UserError: there are no good, or no anomalous ones among the labelled images.
+    """
+    anomalous = np.asarray(anomalous, bool)
+    if anomalous.all() or not anomalous.any():
+        raise UserError(
+            f"An F1-max threshold needs labelled images of both kinds, found {np.sum(~anomalous)} good and "
+            f"{np.sum(anomalous)} defective ones. Add the other kind, or use the conformal threshold."
+        )
+    scores = np.asarray(scores, np.float64)
+    precision, recall, values = precision_recall_curve(anomalous, scores)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    best = values[np.argmax(f1[:-1])]  # scores from here on are called anomalous
+    below = scores[scores < best]
+    # "Above", not "at least": between two scores, so that rounding decides nothing.
+    value = (best + below.max()) / 2 if below.size else np.nextafter(best, -np.inf)
+    return fixed_threshold(good_scores, float(value), "f1_max")
+
+
+def class_thresholds(
+    good_scores: np.ndarray, class_ids: np.ndarray, num_classes: int, rate: float, *, pooled: bool = False
+) -> tuple[Threshold, ...]:
+    """A conformal threshold for each class, from the images scored as that class.
+
+    Args:
+      good_scores: `[n]`.
+      class_ids: `[n]`, the class each was scored as, which is also how new images are grouped: the promise
+        then holds among the images scored as a class.
+      num_classes: K.
+      rate: of false alarms.
+      pooled: one threshold for all classes from all images, for when each class has few. A class that no
+        image was scored as takes it in any case.
+    """
+    everything = conformal_threshold(good_scores, rate)
+    groups = [np.asarray(good_scores)[np.asarray(class_ids) == k] for k in range(num_classes)]
+    return tuple(
+        everything if pooled or not group.size else conformal_threshold(group, rate) for group in groups
+    )
+
+
+def images_needed(rate: float) -> int:
+    """How many good images a conformal threshold of this rate needs."""
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def normalized(score: np.ndarray, threshold: Threshold) -> np.ndarray:
+    """Scores on a scale from 0 to 1 where the threshold is 0.5 and the order is kept.
+
+    0.5 + x/(2(1 + |x|)) with x = (score − value)/(value − typical): a typical good image (the median) gets
+    0.25, an image as far above the threshold as that is below 0.75. Unlike a logistic curve it tells apart
+    scores that are far out.
+    """
+    scale = max(threshold.value - threshold.typical, _LEAST_SCALE)
+    x = (np.asarray(score, np.float64) - threshold.value) / scale
+    return 0.5 + 0.5 * x / (1 + np.abs(x))
+
+
+def describe(threshold: Threshold, rate: float) -> str:
+    """One line for the user: the threshold, what it promises, and whether that is what was asked for."""
+    low, high = threshold.interval
+    said = (
+        f"{threshold.value:.4g} ({threshold.kind}): {threshold.rate:.2%} false alarms "
+        f"{'promised' if threshold.kind == 'conformal' else 'estimated'}, actual rate within "
+        f"{low:.2%} to {high:.2%} ({CONFIDENCE:.0%} interval, {threshold.images} good images)"
+    )
+    if threshold.kind == "conformal" and threshold.rate > rate * (1 + 1e-9):
+        said += f"; too few images for {rate:.2%}: {images_needed(rate)} are needed"
+    return said
+
+
+def _beta_interval(a: float, b: float) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = stats.beta.ppf([tail, 1 - tail], a, b)
+    return float(low), float(high)
