@@ -16,6 +16,15 @@ _CLASSES = flags.DEFINE_enum(
     ["inferred", "mixture", "given"],
     "Where test images' classes come from; by default as in the config.",
 )
+_BOOTSTRAP = flags.DEFINE_integer(
+    "bootstrap",
+    1000,
+    "Times that the images are resampled for the 95 % intervals; 0 for none.",
+    lower_bound=0,
+)
+_REPORT = flags.DEFINE_boolean(
+    "report", False, "Also write report.html, one file to look at, beside results.json."
+)
 flags.mark_flag_as_required("workdir")
 
 
@@ -24,7 +33,13 @@ def main():
     from hgad_jax.evaluation.evaluate import evaluate  # after the flags: importing jax takes a second
 
     evaluate(
-        _WORKDIR.value, out=_OUT.value, split=_SPLIT.value, protocol=_PROTOCOL.value, classes=_CLASSES.value
+        _WORKDIR.value,
+        out=_OUT.value,
+        split=_SPLIT.value,
+        protocol=_PROTOCOL.value,
+        classes=_CLASSES.value,
+        replicates=_BOOTSTRAP.value,
+        report=_REPORT.value,
     )
 
 

@@ -76,6 +76,18 @@ def test_train_then_evaluate_from_another_folder(trained, place, tmp_path):
     assert re.search(rf"^mean +{results['mean']['image_auroc']:.4f}", out, re.M)
 
 
+def test_eval_writes_a_report_and_takes_its_flags(trained, place, tmp_path):
+    status, out, err = script(
+        *("eval.py", f"--workdir={place / 'run'}", f"--out={tmp_path / 'out'}", "--report", "--bootstrap=7"),
+        cwd=tmp_path,
+    )
+    assert status == 0, err
+    assert "images resampled 7 times" in out
+    assert f"Written to {tmp_path / 'out' / 'report.html'}" in out
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
+    refused("eval.py", "--workdir=run", "--bootstrap=-1", cwd=tmp_path, pattern="bootstrap")
+
+
 def test_a_workdir_of_another_config_is_left_alone(trained, place):
     def state():
         files = (path for path in (place / "run").rglob("*") if path.is_file())

@@ -1,7 +1,10 @@
-"""Threshold-free metrics of scores against binary labels."""
+"""Metrics of image scores against binary labels, over all thresholds."""
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from hgad_jax.metrics.curves import curve_metrics, points_of
+
+RANKING = ("auroc", "ap", "f1_max")
 
 
 def ranking_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float] | None:
@@ -19,11 +22,5 @@ def ranking_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float] 
         raise ValueError(f"{np.sum(~np.isfinite(scores))} of {scores.size} scores are not finite.")
     if labels.all() or not labels.any():
         return None
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    return {
-        "auroc": float(roc_auc_score(labels, scores)),
-        "ap": float(average_precision_score(labels, scores)),
-        "f1_max": float(f1.max()),
-    }
+    found = curve_metrics(points_of(labels, scores))
+    return {name: float(found[name]) for name in RANKING}

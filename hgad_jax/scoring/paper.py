@@ -1,7 +1,7 @@
 """The published scoring protocol of HGAD: normalised over the whole test set of a class, true class given.
 
 Kept to reproduce tables. A score computed so depends on the other images of the test set: the maximum over
-the set is part of it. NumPy, since it runs over whole test sets on the host.
+the set is part of it. NumPy, since it runs over whole test sets on the host, in parts where they are large.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,25 @@ from hgad_jax.scoring.maps import smooth, upsample_and_sum
 SIGMA = 4.0  # pixels of the map
 
 
-def term_map(levels: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Anomaly map of one term (log-likelihood or negative entropy) over the test set of one class.
+def normal_map(levels: Sequence[np.ndarray], highest: Sequence[float], size: int) -> np.ndarray:
+    """How normal each pixel is by one term (log-likelihood or negative entropy): `[N, size, size]`, positive.
 
-    Per level: minus the maximum over the set, exp; upsampled and summed over levels; subtracted from its
-    maximum over the set; smoothed.
+    Args:
+      levels: one array `[N, h, w]` per level, the higher the more normal.
+      highest: of each level, over the whole test set of the class.
+      size: side of the resulting maps in pixels.
+    """
+    parts = tuple(np.exp(m - np.float32(top)) for m, top in zip(levels, highest, strict=True))
+    return np.asarray(upsample_and_sum(parts, size))
+
+
+def smooth_below(normal: np.ndarray, highest: float) -> np.ndarray:
+    """From normal to anomalous: how far below the highest of the whole test set, smoothed; at least zero."""
+    return np.asarray(smooth(np.float32(highest) - normal, SIGMA))
+
+
+def term_map(levels: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Anomaly map of one term over the test set of one class, all in memory.
 
     Args:
       levels: one array `[N, h, w]` per level, the higher the more normal.
@@ -26,8 +40,8 @@ def term_map(levels: Sequence[np.ndarray], size: int) -> np.ndarray:
     Returns:
       `[N, size, size]`, at least zero, higher is more anomalous.
     """
-    normal = np.asarray(upsample_and_sum(tuple(np.exp(m - m.max()) for m in levels), size))
-    return np.asarray(smooth(normal.max() - normal, SIGMA))
+    normal = normal_map(levels, [m.max() for m in levels], size)
+    return smooth_below(normal, normal.max())
 
 
 def anomaly_map(

@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+import tempfile
+from contextlib import ExitStack
 
 import jax
 import numpy as np
@@ -11,13 +13,17 @@ from PIL import Image
 from trees import SIDE, add_class, save, tiny_config
 
 from hgad_jax.data import load_dataset
-from hgad_jax.data.geometry import Transform
-from hgad_jax.data.transforms import load_image
+from hgad_jax.data.transforms import load_image, load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import evaluate as module
+from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evaluate import COLUMNS, evaluate
+from hgad_jax.evaluation.predictor import Predictor
+from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.metrics.ranking import ranking_metrics
+from hgad_jax.metrics.region import aupro
+from hgad_jax.scoring import paper
 from hgad_jax.training.loop import train
 
 SETTINGS = {"train__epochs": 2.0, "train__stage_two_epoch": 1.0}
@@ -68,11 +74,101 @@ def test_results_have_the_documented_form(run, results):
         assert (metrics["images"], metrics["anomalous"]) == (6, 3)
         assert set(COLUMNS) <= metrics.keys()
         for column in COLUMNS:
-            expected_none = name == "grass" and column.startswith("pixel")
+            few = column == "pixel_aupimo"  # 12,288 good pixels cannot tell a rate of 1e-5
+            expected_none = few or (name == "grass" and column.startswith("pixel"))
             assert metrics[column] is None if expected_none else finite(metrics[column]), (name, column)
     for column in COLUMNS:
         known = [m[column] for m in found["classes"].values() if m[column] is not None]
-        assert found["mean"][column] == pytest.approx(np.mean(known))
+        assert found["mean"][column] == (pytest.approx(np.mean(known)) if known else None)
+    for values in (*found["classes"].values(), found["mean"], found["pooled"]):
+        for column in COLUMNS:
+            value, ci = values[column], values[f"{column}_ci"]
+            if value is None or column == "pixel_aupro_dfr1000":
+                assert ci is None
+            else:
+                assert 0 <= ci[0] <= ci[1] <= 1
+                assert ci[0] - 0.05 <= value <= ci[1] + 0.05
+    assert found["bootstrap"] == {"replicates": 1000, "level": 0.95, "seed": 0}
+    assert (found["pooled"]["images"], found["pooled"]["anomalous"]) == (12, 6)
+
+
+def test_pooled_figures_are_those_of_all_images_as_one_set(run, results):
+    found, _ = results
+    scorer = load_scorer(run)
+    records = load_dataset(scorer.config.data).test
+    image, maps, _ = scored(scorer, records)
+    anomalous = np.array([record.anomalous for record in records])
+    pooled = ranking_metrics(anomalous, image)
+    assert found["pooled"]["image_auroc"] == pytest.approx(pooled["auroc"], abs=1e-9)
+    assert found["pooled"]["image_ap"] == pytest.approx(pooled["ap"], abs=1e-9)
+    # grass has no masks: the pool of pixels is brick's
+    masks = np.stack(
+        [
+            load_mask(r.mask, scorer.transform, image=r.path) if r.mask else np.zeros((SIDE, SIDE), bool)
+            for r in records[:6]
+        ]
+    )
+    assert found["pooled"]["pixel_aupro"] == pytest.approx(aupro(masks, maps[:6]), abs=1e-9)
+    assert found["classes"]["brick"]["pixel_aupro"] == pytest.approx(aupro(masks, maps[:6]), abs=1e-9)
+    assert found["pooled"]["pixel_auroc"] == found["classes"]["brick"]["pixel_auroc"]
+
+
+def test_decisions_are_counted(run, results):
+    found, table = results
+    scorer = load_scorer(run)
+    records = load_dataset(scorer.config.data).test
+    image, _, class_ids = scored(scorer, records)
+    predictor = Predictor.load(run)
+    called = np.array([predictor(record.path).anomalous for record in records])
+    assert (called >= (image > np.array([scorer.thresholds[k].value for k in class_ids]))).all()
+    anomalous = np.array([record.anomalous for record in records])
+    for k, (name, rows) in enumerate((("brick", slice(0, 6)), ("grass", slice(6, 12)))):
+        values = found["classes"][name]
+        assert values["threshold"] == scorer.thresholds[k].value
+        assert values["false_alarms"] == np.sum(called[rows] & ~anomalous[rows])
+        assert values["misses"] == np.sum(~called[rows] & anomalous[rows])
+    alarms, misses = np.sum(called & ~anomalous), np.sum(~called & anomalous)
+    assert f"{alarms} of 6 good images called defective, {misses} of 6 defective ones missed" in table
+
+
+def test_a_report_is_written_when_asked_for(run, tmp_path):
+    published = {"source": "theirs", "mean": {"image_auroc": 0.123}}
+    found = evaluate(run, out=tmp_path, report=True, published=published, log=lambda line: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.json"]
+    assert found["published"] == published
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "published 0.123" in text
+    assert f"{found['mean']['image_auroc']:.3f}" in text
+    assert text.count("<img") == 2 * 9 * 2 - 2 * 2 * 3, "of three defective images none is left to be typical"
+
+
+def test_the_report_of_the_paper_protocol_has_no_thresholds(run, tmp_path):
+    found = evaluate(run, out=tmp_path, protocol="paper", report=True, log=lambda line: None)
+    assert not any("threshold" in values for values in found["classes"].values())
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "compare them with published tables only" in text
+    assert 'class="limit"' not in text
+
+
+def test_intervals_can_be_left_out(run, tmp_path):
+    found = evaluate(run, out=tmp_path, replicates=0, log=lambda line: None)
+    assert found["mean"]["image_auroc"] is not None
+    assert all(found["mean"][f"{column}_ci"] is None for column in COLUMNS)
+
+
+def test_nothing_is_left_beside_the_results(run, tmp_path):
+    evaluate(run, out=tmp_path / "out", log=lambda line: None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_too_little_room_on_the_disk_is_told_before_the_scoring(run, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(module, "score_calibrated", lambda *arguments: pytest.fail("was scored first"))
+    with pytest.raises(UserError, match=r"Evaluating 12 images of 64×64 pixels needs 0\.0 GB.*--out"):
+        evaluate(run, out=tmp_path / "out", log=lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_white_squares_on_textures_are_found(results):
@@ -86,10 +182,14 @@ def test_white_squares_on_textures_are_found(results):
 def test_the_table_shows_every_class_and_the_mean(run, results):
     found, table = results
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line}
-    assert rows["image_auroc"] == list(COLUMNS[1:])
+    shown = [column for column in COLUMNS if column != "pixel_aupimo"]  # has no value
+    assert rows["image_auroc"] == shown[1:]
     for name, metrics in found["classes"].items():
-        cells = ["-" if metrics[c] is None else f"{metrics[c]:.4f}" for c in COLUMNS]
+        cells = ["-" if metrics[c] is None else f"{metrics[c]:.4f}" for c in shown]
         assert rows[name] == cells
+        low, high = metrics["image_auroc_ci"]
+        assert f"[{low:.3f},{high:.3f}]".replace("[0.", "[.").replace(",0.", ",.") in table
+    assert rows["pooled"][0] == f"{found['pooled']['image_auroc']:.4f}"
     assert rows["mean"][0] == f"{found['mean']['image_auroc']:.4f}"
     assert f"Written to {run / 'eval' / 'results.json'}" in table
 
@@ -101,26 +201,36 @@ def test_another_folder_for_the_results(run, tmp_path, results):
     assert found["class_of_test_images"] == "given"
     assert found["class_accuracy"] is None
     # All classes were found right, so that giving them changes nothing.
-    assert found["mean"] == pytest.approx(results[0]["mean"])
+    assert found["mean"]["image_auroc"] == pytest.approx(results[0]["mean"]["image_auroc"])
+    assert found["mean"]["pixel_ap"] == pytest.approx(results[0]["mean"]["pixel_ap"])
     assert (run / "eval" / "results.json").read_bytes() == before
+
+
+def scored(scorer, records, how=score_calibrated, class_ids=None):
+    """Image scores, maps and classes of records, which come back in the order of their classes."""
+    with ExitStack() as files:
+        place = files.enter_context(tempfile.TemporaryDirectory())
+        images = files.enter_context(EvalSet(tuple(records), scorer.classes, scorer.transform, place))
+        found = how(scorer, images, class_ids, files, place)
+        return found.image, found.maps.read(0, len(images)), found.class_ids
 
 
 def test_an_image_scores_alone_as_among_others(run):
     scorer = load_scorer(run)
     records = load_dataset(scorer.config.data).test
-    together = module._score_calibrated(scorer, records, None)  # batches of four
-    assert together.image.shape == (12,)
-    assert together.maps.shape == (12, SIDE, SIDE)
-    assert np.ptp(together.image) > 1
-    assert together.class_ids.tolist() == [0] * 6 + [1] * 6
+    image, maps, class_ids = scored(scorer, records)  # batches of four
+    assert image.shape == (12,)
+    assert maps.shape == (12, SIDE, SIDE)
+    assert np.ptp(image) > 1
+    assert class_ids.tolist() == [0] * 6 + [1] * 6
     for i in (0, 5, 11):
-        evidence = scorer.evidence(load_image(records[i].path, Transform(SIDE))[None])
+        evidence = scorer.evidence(load_image(records[i].path, scorer.transform)[None])
         alone = jax.device_get(scorer.calibrated(evidence))
-        np.testing.assert_allclose(alone.image[0], together.image[i], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(alone.maps[0], together.maps[i], rtol=1e-5, atol=1e-4)
-    others = [records[i] for i in (11, 5, 8, 2, 0)]  # other neighbours, and a batch that is not full
-    among = module._score_calibrated(scorer, others, None)
-    np.testing.assert_allclose(among.image, together.image[[11, 5, 8, 2, 0]], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(alone.image[0], image[i], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(alone.maps[0], maps[i], rtol=1e-5, atol=1e-4)
+    others = [5, 2, 0, 11, 8]  # other neighbours, and a batch that is not full
+    among, _, _ = scored(scorer, [records[i] for i in others])
+    np.testing.assert_allclose(among, image[others], rtol=1e-5, atol=1e-5)
 
 
 def test_paper_protocol(run, tmp_path):
@@ -128,18 +238,24 @@ def test_paper_protocol(run, tmp_path):
     assert found["protocol"] == "paper"
     assert found["class_of_test_images"] == "given"
     assert found["class_accuracy"] is None
-    assert all(finite(found["mean"][column]) for column in COLUMNS)
+    assert all(finite(found["mean"][column]) for column in COLUMNS if column != "pixel_aupimo")
 
 
-def test_paper_scores_are_normalised_class_by_class(run):
+def test_paper_scores_are_those_of_the_whole_set_of_a_class(run):
+    """In blocks from disk as `paper.anomaly_map` makes them in memory."""
     scorer = load_scorer(run)
     records = load_dataset(scorer.config.data).test
-    labels = np.array([scorer.classes.index(record.class_name) for record in records])
-    both = module._score_paper(scorer, records, labels)
-    one = module._score_paper(scorer, records[6:], labels[6:])
-    np.testing.assert_allclose(one.image, both.image[6:], rtol=1e-5)
-    assert np.ptp(both.image[:6]) > 0
-    assert np.isfinite(both.maps).all()
+    labels = np.array([scorer.classes.index(record.class_name) for record in records], np.int32)
+    image, maps, _ = scored(scorer, records, score_paper, labels)
+    for k in (0, 1):
+        chosen = np.flatnonzero(labels == k)
+        pixels = np.stack([load_image(records[i].path, scorer.transform) for i in chosen])
+        evidence = jax.device_get(scorer.evidence(pixels, labels[chosen]))
+        expected = paper.anomaly_map(evidence.log_likelihood, evidence.negative_entropy, SIDE)
+        scale = expected.max()
+        np.testing.assert_allclose(maps[chosen] / scale, expected / scale, atol=2e-4)
+        np.testing.assert_allclose(image[chosen], maps[chosen].max((1, 2)))
+    assert np.ptp(image[:6]) > 0
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +270,49 @@ def test_a_single_class_is_scored_by_both_protocols(single):
     scorer = load_scorer(single)
     assert scorer.classes == ("gravel",)
     records = load_dataset(scorer.config.data).test
-    labels = np.zeros(len(records), np.int32)
     anomalous = np.array([record.anomalous for record in records])
-    for result in (
-        module._score_calibrated(scorer, records, None),
-        module._score_paper(scorer, records, labels),
-    ):
-        assert np.isfinite(result.image).all()
-        assert np.isfinite(result.maps).all()
-        assert len(np.unique(result.image)) > 1, "the published score is zero for all"
-        assert ranking_metrics(anomalous, result.image)["auroc"] >= 0.5
+    for how, class_ids in ((score_calibrated, None), (score_paper, np.zeros(len(records), np.int32))):
+        image, maps, _ = scored(scorer, records, how, class_ids)
+        assert np.isfinite(image).all()
+        assert np.isfinite(maps).all()
+        assert len(np.unique(image)) > 1, "the published score is zero for all"
+        assert ranking_metrics(anomalous, image)["auroc"] >= 0.5
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    """Oblong images, in a letterbox that is cut into four tiles."""
+    place = tmp_path_factory.mktemp("tiled")
+    folder = add_class(place, "gravel")
+    for path in folder.rglob("*.png"):
+        image = Image.open(path)
+        image.crop((0, 0, SIDE, SIDE - 16)).save(path)
+    settings = {"backbone__taps": ("blocks.4",), "data__tiles": 2, "data__resize": "letterbox"}
+    train(tiny_config(folder, **settings, **SETTINGS), place / "run")
+    return place / "run"
+
+
+def test_tiles_and_letterbox_score_as_in_prediction(tiled, tmp_path):
+    scorer = load_scorer(tiled)
+    side = scorer.transform.working_size
+    assert side > SIDE
+    records = load_dataset(scorer.config.data).test
+    image, maps, _ = scored(scorer, records)
+    predictor = Predictor.load(tiled)
+    for i in (0, 5):
+        assert image[i] == pytest.approx(predictor(records[i].path).score, rel=1e-4)
+    assert maps.shape == (6, side, side)
+    found = evaluate(tiled, out=tmp_path, report=True, log=lambda line: None)["classes"]["gravel"]
+    with EvalSet(records, scorer.classes, scorer.transform, tmp_path) as images:
+        masks = np.stack([images.mask(i) for i in range(6)])
+        seen = images.box(0).slices
+    assert masks.shape[1:] == (side, side)
+    inner = (slice(None), *seen)
+    assert masks[inner].shape[1:] == (side * 3 // 4, side), "the border of a letterbox is no image"
+    assert found["pixel_aupro"] == pytest.approx(aupro(masks[inner], maps[inner]), abs=1e-9)
+    assert found["pixel_aupro"] != pytest.approx(aupro(masks, maps), abs=1e-6)
+    with pytest.raises(UserError, match=r"knows neither tiles nor letterboxes.*--protocol=calibrated"):
+        evaluate(tiled, out=tmp_path, protocol="paper", log=lambda line: None)
 
 
 def refused(directory, pattern, **options):
@@ -181,7 +330,7 @@ def test_mask_of_another_size_names_both_files(movable):
 def test_mask_of_another_size_is_found_before_the_scoring(movable, monkeypatch):
     """On a large test set the scoring takes long."""
     save(movable / "data/brick/ground_truth/square/1_mask.png", np.ones((SIDE, SIDE + 1), np.uint8))
-    monkeypatch.setattr(module, "image_batches", lambda *args, **kwargs: pytest.fail("was scored first"))
+    monkeypatch.setattr(module, "score_calibrated", lambda *args, **kwargs: pytest.fail("was scored first"))
     refused(movable / "run", r"1_mask\.png' has 65×64 pixels")
 
 

@@ -1,0 +1,162 @@
+"""Scores of a test set; what is larger than a number per image goes to disk as it comes."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from hgad_jax.data.pipeline import image_batches
+from hgad_jax.data.records import image_name
+from hgad_jax.detectors import Evidence
+from hgad_jax.disk import DiskArray
+from hgad_jax.errors import UserError
+from hgad_jax.evaluation.eval_set import EvalSet
+from hgad_jax.evaluation.scorer import Scorer
+from hgad_jax.scoring import paper
+from hgad_jax.scoring.maps import upsample_and_sum
+
+
+class Scored(NamedTuple):
+    """Scores of `N` images."""
+
+    image: np.ndarray  # [N]
+    class_ids: np.ndarray  # [N], the class each was scored as
+    maps: DiskArray  # [N, S, S] float32
+    strangeness: np.ndarray | None  # [N], to tell images of no known class; the published protocol has none
+    likelihood: DiskArray  # [N, tiles, h, w] float32: mean over levels at the finest one's positions
+
+
+def score_calibrated(
+    scorer: Scorer, test: EvalSet, class_ids: np.ndarray | None, files: ExitStack, directory: Path
+) -> Scored:
+    """Scores each image by itself.
+
+    Args:
+      scorer: the model.
+      test: the images.
+      class_ids: the class of each, or None to find it out.
+      files: closes the files, and with that deletes them.
+      directory: where they are.
+    """
+    size, maps, likelihood = test.size, None, None
+    image, strangeness = np.zeros((2, len(test)), np.float32)
+    used = np.zeros(len(test), np.int32)
+    for rows, evidence, boxes in _evidence(scorer, test, class_ids):
+        scores = jax.device_get(scorer.calibrated(evidence, boxes))
+        mean = _mean_likelihood(evidence, test)
+        if maps is None:
+            maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
+            likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
+        count = rows.stop - rows.start
+        _refuse_not_finite(test, rows, scores.maps[:count])
+        image[rows], strangeness[rows] = scores.image[:count], scores.strangeness[:count]
+        used[rows] = np.asarray(evidence.class_ids)[:: test.transform.num_tiles][:count]
+        maps.write(rows.start, scores.maps[:count])
+        likelihood.write(rows.start, mean[:count])
+    return Scored(image, used, maps, strangeness, likelihood)
+
+
+def score_paper(
+    scorer: Scorer, test: EvalSet, class_ids: np.ndarray, files: ExitStack, directory: Path
+) -> Scored:
+    """Scores by the published protocol: normalised by maxima over each class's test set, class given.
+
+    Two more passes follow the model's, over what it found: one for the maximum of the summed levels, one
+    for the maps. Arguments as of `score_calibrated`.
+
+    Raises:
+      UserError: the transform cuts tiles or leaves borders, which the published protocol does not know.
+    """
+    if test.transform.tiles > 1 or test.transform.resize == "letterbox":
+        raise UserError(
+            "The published protocol knows neither tiles nor letterboxes, and this run was trained with them: "
+            "evaluate it with --protocol=calibrated."
+        )
+    size = test.size
+    maps, likelihood, terms, highest = None, None, None, None
+    with ExitStack() as passing:
+        for rows, evidence, _ in _evidence(scorer, test, class_ids):
+            found = jax.device_get((evidence.log_likelihood, evidence.negative_entropy))
+            mean = _mean_likelihood(evidence, test)
+            if terms is None:
+                terms = [
+                    [passing.enter_context(DiskArray(directory, m.shape[1:], np.float32)) for m in term]
+                    for term in found
+                ]
+                highest = np.full((2, len(found[0]), len(test.classes)), -np.inf)
+                maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
+                likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
+            likelihood.write(rows.start, mean[: rows.stop - rows.start])
+            for t, term in enumerate(found):
+                for level, values in enumerate(term):
+                    values = values[: rows.stop - rows.start]
+                    terms[t][level].write(rows.start, values)
+                    np.maximum.at(highest[t, level], test.labels[rows], values.max((1, 2)))
+        image = np.zeros(len(test), np.float32)
+        for k in np.unique(test.labels):
+            blocks = list(test.blocks(scorer.config.scoring.batch_size, k))
+            for (start, stop), values in _paper_maps(terms, highest[:, :, k], blocks, size):
+                _refuse_not_finite(test, slice(start, stop), values)
+                maps.write(start, values)
+                image[start:stop] = values.max((1, 2))
+    return Scored(image, test.labels, maps, None, likelihood)
+
+
+def _paper_maps(terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int):
+    """Yields the maps of one class block by block."""
+
+    def normal(t, start, stop):
+        levels = [level.read(start, stop) for level in terms[t]]
+        return paper.normal_map(levels, highest[t], size)
+
+    # A term that is the same everywhere would make the product so.
+    used = [t for t in (0, 1) if not _all_zero(terms[t], blocks)]
+    tops = {t: max(float(normal(t, *block).max()) for block in blocks) for t in used}
+    for block in blocks:
+        yield block, np.prod([paper.smooth_below(normal(t, *block), tops[t]) for t in used], axis=0)
+
+
+def _all_zero(levels: list[DiskArray], blocks: list[tuple[int, int]]) -> bool:
+    return all(not level.read(*block).any() for block in blocks for level in levels)
+
+
+def _evidence(
+    scorer: Scorer, test: EvalSet, class_ids: np.ndarray | None
+) -> Iterator[tuple[slice, Evidence, np.ndarray]]:
+    """Yields which images a batch holds, the evidence on them and their boxes; past those is padding."""
+    tiles = test.transform.num_tiles
+    images = max(1, scorer.config.scoring.batch_size // tiles)
+    batches = image_batches(
+        test.records,
+        transform=test.transform,
+        batch_size=images * tiles,
+        num_workers=scorer.config.data.workers,
+    )
+    with tqdm(total=len(test), desc="scoring", unit="image", dynamic_ncols=True) as bar:
+        for start, batch in zip(range(0, len(test), images), batches, strict=True):
+            rows = np.minimum(np.arange(start, start + images), len(test) - 1)
+            ids = None if class_ids is None else class_ids[rows].repeat(tiles)
+            boxes = np.array([test.box(i) for i in rows], np.int32)
+            count = int(batch["valid"].sum()) // tiles
+            yield slice(start, start + count), scorer.evidence(batch["image"], ids), boxes
+            bar.update(count)
+
+
+def _mean_likelihood(evidence: Evidence, test: EvalSet) -> np.ndarray:
+    levels = evidence.log_likelihood
+    side = levels[0].shape[1]
+    mean = np.asarray(upsample_and_sum(levels, side)) / len(levels)
+    return mean.reshape(-1, test.transform.num_tiles, side, side)
+
+
+def _refuse_not_finite(test: EvalSet, rows: slice, maps: np.ndarray) -> None:
+    for record, values in zip(test.records[rows], maps, strict=True):
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"'{image_name(record.path)}' gets scores that are not finite: the model is broken. Look at "
+                "the loss in metrics.jsonl and train anew, e.g. with a lower --config.train.learning_rate."
+            )
