@@ -39,9 +39,12 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     data.workers = 2  # threads that decode images
 
     config.backbone = backbone = ml_collections.ConfigDict()
-    backbone.name = "tf_efficientnet_lite0"  # timm's name
-    backbone.source = "package"  # pretrained weights: "package", or the path of a .pth file
-    backbone.taps = ("blocks.2", "blocks.4", "blocks.6")  # strides 8, 16, 32; channels 40, 112, 320
+    backbone.name = "tf_efficientnet_lite0"  # timm's name, with a tag where it matters; see docs/backbones.md
+    # Where its weights are: "package", a Python package; "cache", what `python -m hgad_jax.backbones fetch`
+    # has stored; the path of a .safetensors or .pth file; "auto": a package if there is one, else the cache.
+    backbone.source = "auto"
+    backbone.dtype = "float32"  # of its computation; "bfloat16" is faster on GPU and TPU, slower on CPU
+    backbone.taps = ()  # (): the backbone's own; here "blocks.2", "blocks.4", "blocks.6", strides 8, 16, 32
     backbone.scales = (1,)  # input side divided by this for a further pass; each tap of each scale is a level
 
     config.cache = cache = ml_collections.ConfigDict()

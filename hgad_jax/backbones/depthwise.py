@@ -17,7 +17,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Pad
 
     Args:
       x: maps, [B, H, W, C].
-      kernel: one k × l kernel per channel, [k, l, C].
+      kernel: one k × l kernel per channel, [k, l, C]; it may have fewer bits than `x`.
       stride: step in pixels, the same along both axes.
       padding: zeros to add, ((top, bottom), (left, right)), in pixels.
 
@@ -53,11 +53,12 @@ def shifted_sum(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Paddin
 def grouped_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
     """Convolve with XLA's grouped convolution, one group per channel (for accelerators)."""
     return lax.conv_general_dilated(
-        x,
+        x.astype(kernel.dtype),
         kernel[:, :, None, :],
         window_strides=(stride, stride),
         padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
         precision=lax.Precision.HIGHEST,  # the same numbers everywhere: no rounding to fewer bits
+        preferred_element_type=x.dtype,
     )

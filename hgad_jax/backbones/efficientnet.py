@@ -1,183 +1,115 @@
-"""EfficientNet-Lite as Linen modules, batch normalisation already folded into the convolutions.
+"""EfficientNet B0 to B7 and Lite0 to Lite4, as their authors' TensorFlow weights need them.
 
-An architecture is a table (`Architecture`): another member of the family is another table. The layers
-follow "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (Tan and Le, 2019) in its
-Lite variant: ReLU6, no squeeze-and-excitation, and TensorFlow's "SAME" padding, asymmetric at stride 2.
+"EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (Tan and Le, 2019): one table of
+stages, scaled in width and depth. TensorFlow's "SAME" padding is asymmetric at stride 2, and its batch
+normalisation has the epsilon 1e-3. The Lite variant has ReLU6 for SiLU, no squeeze-and-excitation, and keeps
+stem, head, and the depth of the first and last stage.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 import jax
-from flax import linen as nn
-from jax import lax
 
-from hgad_jax.backbones.depthwise import Padding, depthwise_conv
+from hgad_jax.backbones.inverted import Architecture, Block, InvertedNet, feature_taps
+from hgad_jax.backbones.spec import Spec
+from hgad_jax.backbones.weights import Biased, Folded, Part
 
-# TPUs and recent GPUs round float32 products to fewer bits unless told otherwise. A detector trained on
-# one device must see the same features on another, and these networks are small.
-_PRECISION = lax.Precision.HIGHEST
+_EPSILON = 1e-3  # of the batch normalisations
 
-
-class Stage(NamedTuple):
-    """A run of inverted-residual blocks; the first has the stride, the others have stride 1."""
-
-    kernel: int
-    expansion: int
-    channels: int
-    repeats: int
-    stride: int
-
-
-class Architecture(NamedTuple):
-    """What distinguishes one member of the family from another."""
-
-    stem: int  # channels after the stem, whose kernel is 3 and whose stride is 2
-    stages: tuple[Stage, ...]
-    head: int  # channels before the classifier
-    classes: int
-    activation: Callable[[jax.Array], jax.Array]
-
-
-class Tap(NamedTuple):
-    """A place in a backbone where a feature map can be taken."""
-
-    channels: int
-    stride: int  # input pixels per map position: a map has ceil(input / stride) positions along a side
-
-
-LITE0 = Architecture(
-    stem=32,
-    stages=(
-        Stage(kernel=3, expansion=1, channels=16, repeats=1, stride=1),
-        Stage(kernel=3, expansion=6, channels=24, repeats=2, stride=2),
-        Stage(kernel=5, expansion=6, channels=40, repeats=2, stride=2),
-        Stage(kernel=3, expansion=6, channels=80, repeats=3, stride=2),
-        Stage(kernel=5, expansion=6, channels=112, repeats=3, stride=1),
-        Stage(kernel=5, expansion=6, channels=192, repeats=4, stride=2),
-        Stage(kernel=3, expansion=6, channels=320, repeats=1, stride=1),
-    ),
-    head=1280,
-    classes=1000,
-    activation=jax.nn.relu6,
+# (kernel, expansion, channels, repeats, stride)
+_STAGES = (
+    (3, 1, 16, 1, 1),
+    (3, 6, 24, 2, 2),
+    (5, 6, 40, 2, 2),
+    (3, 6, 80, 3, 2),
+    (5, 6, 112, 3, 1),
+    (5, 6, 192, 4, 2),
+    (3, 6, 320, 1, 1),
 )
 
 
-def feature_taps(architecture: Architecture) -> dict[str, Tap]:
-    """All feature maps of an architecture, first to last: "stem", "blocks.0", "blocks.1", ..., "head"."""
-    stride = 2
-    taps = {"stem": Tap(architecture.stem, stride)}
-    for index, stage in enumerate(architecture.stages):
-        stride *= stage.stride
-        taps[f"blocks.{index}"] = Tap(stage.channels, stride)
-    return taps | {"head": Tap(architecture.head, stride)}
+def efficientnet(width: float, depth: float, *, lite: bool = False) -> Spec:
+    """Make the member of the family with the given multipliers of channels and of repeats."""
+    architecture = _architecture(width, depth, lite=lite)
+    return Spec(
+        network=partial(InvertedNet, architecture),
+        taps=feature_taps(architecture),
+        dialects={
+            "timm": lambda: list(_timm(architecture)),
+            "lukemelas": lambda: list(_lukemelas(architecture)),
+        },
+        image_by_image=True,
+    )
 
 
-def same_padding(size: tuple[int, int], *, kernel: int, stride: int) -> Padding:
-    """TensorFlow's "SAME" padding: ceil(size / stride) outputs, the odd zero at the bottom and the right.
-
-    Args:
-      size: (height, width) of a map, any positive numbers of pixels.
-      kernel: side of the kernel in pixels.
-      stride: step in pixels.
-
-    Returns:
-      ((top, bottom), (left, right)) in pixels.
-    """
-
-    def along(pixels: int) -> tuple[int, int]:
-        total = max((-(-pixels // stride) - 1) * stride + kernel - pixels, 0)
-        return total // 2, total - total // 2
-
-    return along(size[0]), along(size[1])
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8, but never less than 90 % of the channels."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-class DepthwiseConv(nn.Module):
-    """A depthwise convolution with a bias and "SAME" padding."""
-
-    kernel: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]."""
-        channels = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.he_normal(), (self.kernel, self.kernel, channels))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        padding = same_padding(x.shape[1:3], kernel=self.kernel, stride=self.stride)
-        return depthwise_conv(x, kernel, stride=self.stride, padding=padding) + bias[None, None, None]
-
-
-class InvertedResidual(nn.Module):
-    """Expands the channels, filters each of them, projects; added to its input where the shapes agree.
-
-    The convolutions of kernel 1 are matrix products, which are a little faster than convolutions on CPU.
-    """
-
-    stage: Stage
-    stride: int
-    activation: Callable[[jax.Array], jax.Array]
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """[B, H, W, I] -> [B, ceil(H / stride), ceil(W / stride), stage.channels]."""
-        x = inputs
-        if self.stage.expansion > 1:
-            width = inputs.shape[-1] * self.stage.expansion
-            x = self.activation(nn.Dense(width, precision=_PRECISION, name="expand")(x))
-        x = self.activation(DepthwiseConv(self.stage.kernel, self.stride, name="depthwise")(x))
-        x = nn.Dense(self.stage.channels, precision=_PRECISION, name="project")(x)
-        return x + inputs if x.shape == inputs.shape else x
+def _architecture(width: float, depth: float, *, lite: bool) -> Architecture:
+    activation = jax.nn.relu6 if lite else jax.nn.silu
+    stem = 32 if lite else round_channels(32 * width)
+    stages, inputs = [], stem
+    for index, (kernel, expansion, channels, repeats, stride) in enumerate(_STAGES):
+        fixed = lite and index in (0, len(_STAGES) - 1)
+        blocks = []
+        for repeat in range(repeats if fixed else math.ceil(repeats * depth)):
+            outputs = round_channels(channels * width)
+            blocks.append(
+                Block(
+                    kernel=kernel,
+                    stride=stride if repeat == 0 else 1,
+                    width=inputs * expansion if expansion > 1 else 0,
+                    channels=outputs,
+                    squeeze=0 if lite else round(inputs / 4),
+                    activation=activation,
+                )
+            )
+            inputs = outputs
+        stages.append(tuple(blocks))
+    head = 1280 if lite else round_channels(1280 * width)
+    return Architecture(stem, tuple(stages), head, "head", hidden=0, activation=activation)
 
 
-class EfficientNet(nn.Module):
-    """Normalised images to the requested taps; layers after the last of these do not exist.
-
-    Attributes:
-      architecture: the table of its layers.
-      taps: names from `feature_taps`, or "logits".
-    """
-
-    architecture: Architecture
-    taps: tuple[str, ...]
-
-    @nn.compact
-    def __call__(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """[B, H, W, 3] -> one [B, h, w, C] per tap, in the order of `taps`; "logits" are [B, classes]."""
-        x, outputs = images, {}
-        for name, layer in _layers(self.architecture):
-            x = outputs[name] = layer(x)
-            if outputs.keys() >= set(self.taps):
-                break
-        return tuple(outputs[tap] for tap in self.taps)
+def _timm(architecture: Architecture) -> Iterator[Part]:
+    """timm's names: `conv_stem`, `blocks.2.0.bn1`, ..."""
+    fold = partial(Folded, epsilon=_EPSILON)
+    yield fold(("stem",), "conv_stem", "bn1")
+    for index, blocks in enumerate(architecture.stages):
+        for repeat, block in enumerate(blocks):
+            path, name = f"blocks_{index}_{repeat}", f"blocks.{index}.{repeat}"
+            if block.width:
+                convs = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+            else:
+                convs = {"depthwise": "conv_dw", "project": "conv_pw"}
+            for number, (layer, conv) in enumerate(convs.items(), start=1):
+                yield fold((path, layer), f"{name}.{conv}", f"{name}.bn{number}")
+            if block.squeeze:
+                for layer in ("reduce", "expand"):
+                    yield Biased((path, "squeeze", layer), f"{name}.se.conv_{layer}", rank=4)
+    yield fold(("head",), "conv_head", "bn2")
+    yield Biased(("logits",), "classifier")
 
 
-def _layers(architecture: Architecture) -> Iterator[tuple[str, Callable[[jax.Array], jax.Array]]]:
-    """List the tap after each layer, and the layer; its modules are made when it is called."""
-    yield "stem", partial(_stem, architecture)
-    for index, stage in enumerate(architecture.stages):
-        yield f"blocks.{index}", partial(_stage, architecture, index, stage)
-    yield "head", partial(_head, architecture)
-    yield "logits", partial(_classifier, architecture)
-
-
-def _stem(architecture: Architecture, x: jax.Array) -> jax.Array:
-    padding = same_padding(x.shape[1:3], kernel=3, stride=2)
-    conv = nn.Conv(architecture.stem, (3, 3), 2, padding=padding, precision=_PRECISION, name="stem")
-    return architecture.activation(conv(x))
-
-
-def _stage(architecture: Architecture, index: int, stage: Stage, x: jax.Array) -> jax.Array:
-    for repeat in range(stage.repeats):
-        stride = stage.stride if repeat == 0 else 1
-        x = InvertedResidual(stage, stride, architecture.activation, name=f"blocks_{index}_{repeat}")(x)
-    return x
-
-
-def _head(architecture: Architecture, x: jax.Array) -> jax.Array:
-    return architecture.activation(nn.Dense(architecture.head, precision=_PRECISION, name="head")(x))
-
-
-def _classifier(architecture: Architecture, x: jax.Array) -> jax.Array:
-    return nn.Dense(architecture.classes, precision=_PRECISION, name="logits")(x.mean(axis=(1, 2)))
+def _lukemelas(architecture: Architecture) -> Iterator[Part]:
+    """The names in the PyPI packages' files, which count blocks through: `_blocks.3._bn1`, ..."""
+    fold = partial(Folded, epsilon=_EPSILON)
+    yield fold(("stem",), "_conv_stem", "_bn0")
+    number = 0
+    for index, blocks in enumerate(architecture.stages):
+        for repeat, block in enumerate(blocks):
+            path, name = f"blocks_{index}_{repeat}", f"_blocks.{number}"
+            if block.width:
+                yield fold((path, "expand"), f"{name}._expand_conv", f"{name}._bn0")
+            yield fold((path, "depthwise"), f"{name}._depthwise_conv", f"{name}._bn1")
+            if block.squeeze:
+                for layer in ("reduce", "expand"):
+                    yield Biased((path, "squeeze", layer), f"{name}._se_{layer}", rank=4)
+            yield fold((path, "project"), f"{name}._project_conv", f"{name}._bn2")
+            number += 1
+    yield fold(("head",), "_conv_head", "_bn1")
+    yield Biased(("logits",), "_fc")

@@ -14,25 +14,33 @@ class Levels(NamedTuple):
     """A frozen extractor of feature levels."""
 
     sizes: tuple[tuple[int, int, int], ...]  # (h, w, C) of each level
-    weights_hash: str  # of the backbone's weights
+    weights_hash: str  # names the backbone, its weights and its dtype
     variables: Any  # the backbone's parameters, passed to `apply`
     apply: Callable  # (variables, uint8 [B, S, S, 3]) → tuple of float32 [B, h, w, C]; jitted
 
 
 def feature_levels(
-    name: str, *, taps: Sequence[str], scales: Sequence[int], image_size: int, source: str = "package"
+    name: str,
+    *,
+    taps: Sequence[str],
+    scales: Sequence[int],
+    image_size: int,
+    source: str = "auto",
+    dtype: str = "float32",
 ) -> Levels:
     """The levels of square images, scale by scale, and within a scale tap by tap.
 
     Args:
       name: backbone.
-      taps: of the backbone, highest resolution first.
+      taps: of the backbone, highest resolution first; none: those that the catalogue has for it.
       scales: divisors of the image's side; HGAD takes one tap at scales 1, 2 and 4. Images are made
         smaller bilinearly with corners aligned and no smoothing, as the published code does.
       image_size: side of the images in pixels.
       source: of the weights, see `backbones.load`.
+      dtype: in which the backbone computes, "float32" or "bfloat16"; levels are float32 all the same.
     """
-    backbone = backbones.load(name, taps=tuple(taps), source=source)
+    taps = tuple(taps) or backbones.choose(name).entry.taps
+    backbone = backbones.load(name, taps=taps, source=source, dtype=dtype)
 
     def apply(variables, images):
         levels = []
@@ -45,4 +53,6 @@ def feature_levels(
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(apply, backbone.variables, image)
     sizes = tuple(s.shape[1:] for s in shapes)
-    return Levels(sizes, backbone.weights_hash, backbone.variables, jax.jit(apply))
+    # Features depend on the normalisation too, which belongs to the name, and on the dtype.
+    identity = f"{name}:{backbone.weights_hash}:{dtype}"
+    return Levels(sizes, identity, backbone.variables, jax.jit(apply))

