@@ -104,9 +104,11 @@ def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
     shapes = ", ".join("×".join(map(str, size)) for size in model.levels.sizes)
+    tiles = len(data.train) // len(data.records)
+    each = f", {tiles} tiles each" if tiles > 1 else ""
     return (
-        f"{dataset.name}: {len(dataset.classes)} class(es), {len(data.train)} good images to train on, "
-        f"{len(data.held_out)} to calibrate on; levels {shapes}; {mesh.size} device(s)"
+        f"{dataset.name}: {len(dataset.classes)} class(es), {len(data.records)} good images to train on, "
+        f"{len(data.held_out) // tiles} to calibrate on{each}; levels {shapes}; {mesh.size} device(s)"
     )
 
 

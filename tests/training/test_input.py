@@ -100,7 +100,7 @@ def test_tiles_of_letterboxed_images_are_trained_on(data, tmp_path):
     lines = []
     tiled = {"data__tiles": 2, "data__image_size": 32, "data__resize": "letterbox"}
     loop.train(tiny_config(data, tmp_path / "cache", **tiled, **QUICK), tmp_path / "run", log=lines.append)
-    assert any("68 good images to train on, 32 to calibrate on" in line for line in lines), lines
+    assert any("17 good images to train on, 8 to calibrate on, 4 tiles each" in line for line in lines), lines
     (cache,) = (tmp_path / "cache").glob("*/level0.npy")
     features = np.load(cache, mmap_mode="r")
     assert features.shape[0] == 4 * 25
