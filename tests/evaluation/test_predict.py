@@ -14,12 +14,10 @@ import pytest
 from PIL import Image
 from trees import ROOT, SIDE, add_class, crop, save, tiny_config
 
-from hgad_jax.data.geometry import map_to_image
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import predict as module
-from hgad_jax.evaluation.contours import regions_above
 from hgad_jax.evaluation.predict import predict
-from hgad_jax.evaluation.prediction_files import Outputs, output_name
+from hgad_jax.evaluation.prediction_files import Outputs
 from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.evaluation.score_table import COLUMNS
 from hgad_jax.scoring.threshold import normalized
@@ -254,13 +252,6 @@ def test_names_neither_collide_nor_leave_the_folder_nor_compute(place, tmp_path,
     assert (done.scored, done.skipped) == (0, 7)
 
 
-@pytest.mark.parametrize("path", ["../../etc/passwd.png", "/a/b/....png", "a\0b.png", "x" * 300, "-rf.png"])
-def test_output_names_are_plain(path):
-    assert set(output_name(path)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-    assert not output_name(path).startswith((".", "-"))
-    assert len(output_name(path)) < 90
-
-
 def test_results_in_the_folder_of_the_images_are_no_images(place, tmp_path):
     shutil.copytree(place / "new" / "brick", tmp_path / "images")
     out = tmp_path / "images" / "out"
@@ -347,28 +338,6 @@ def test_a_folder_that_cannot_be_written(place, tmp_path):
         run(place, tmp_path / "file" / "out")
     with pytest.raises(UserError, match="Predictions cannot be written"):
         run(place, tmp_path / "file")
-
-
-def test_contours_of_a_crop_lie_in_the_image(predictor):
-    """Corners are shifted and scaled as the map is."""
-    from hgad_jax.data.geometry import Transform
-    from hgad_jax.evaluation.prediction_files import _contours
-
-    transform = Transform(SIDE, "letterbox")
-    decided = predictor.decide([np.zeros((SIDE, SIDE, 3), np.uint8)], [(64, 64)])[0]
-    values = np.full((SIDE, SIDE), decided.pixel_threshold.value - 1, np.float32)
-    values[30:34, 8:16] = decided.pixel_threshold.value + 1
-    decided = decided._replace(prediction=decided.prediction._replace(map=values))
-    size = (100, 200)  # shown in rows 16 to 48
-    content = _contours("a.png", size, decided, transform)
-    (region,) = content["regions"]
-    scale = 200 / 64
-    assert sorted(region["outline"]) == sorted(
-        [[8 * scale, y] for y in (14 * scale, 18 * scale)]
-        + [[16 * scale, y] for y in (14 * scale, 18 * scale)]
-    )
-    above = map_to_image(values, transform, size) > decided.pixel_threshold.value
-    assert regions_above(above.astype(float), 0.5)[0].area == pytest.approx(region["area"], rel=0.1)
 
 
 def script(place, *arguments):
