@@ -1,0 +1,45 @@
+"""HGAD takes a training step and evaluates on every backbone; random weights, images of 64 pixels."""
+
+import math
+
+import pytest
+from trees import add_class, tiny_config
+
+from hgad_jax.backbones.catalogue import CATALOGUE
+from hgad_jax.evaluation.evaluate import evaluate
+from hgad_jax.training.loop import train
+
+QUICK = ("resnet18", "mobilenetv3_small_100", "deit_tiny_distilled_patch16_224")
+SETTINGS = {
+    "backbone__source": "random",
+    "detector__conditioning": "none",
+    "detector__regions": 0,
+    "train__epochs": 1.0,  # one batch
+    "train__stage_two_epoch": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("backbones")
+    add_class(root, "brick")
+    return root
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CATALOGUE]
+)
+def test_one_step_and_evaluation(name, images, tmp_path):
+    taps = CATALOGUE[name].taps[:1]
+    config = tiny_config(images, backbone__name=name, backbone__taps=taps, **SETTINGS)
+    state = train(config, tmp_path / "run")
+    assert int(state.step) == 1
+    results = evaluate(tmp_path / "run", log=lambda line: None)
+    assert math.isfinite(results["mean"]["image_auroc"])
+
+
+def test_one_tap_at_three_scales(images, tmp_path):
+    config = tiny_config(
+        images, backbone__name="resnet18", backbone__taps=("layer2",), backbone__scales=(1, 2, 4), **SETTINGS
+    )
+    assert len(train(config, tmp_path / "run").params) == 3
