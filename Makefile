@@ -4,11 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo compare test test-all lint clean
 
 demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; about ten minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
 	$(BIN)/python eval.py --workdir=$(DEMO)
+
+MAGNETIC_TILE ?=
+MINUTES ?= 5
+
+compare: $(VENV)/.demo  ## every detector, the same time for each; over an hour; docs/detectors.md
+	$(BIN)/python benchmarks/compare.py --magnetic-tile="$(MAGNETIC_TILE)" --minutes=$(MINUTES) --out=runs/compare
 
 test: $(VENV)/.test  ## everything that is not marked slow
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -25,6 +25,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     data.normal_test_dir = ()  # folder, with normal_dir: good images to test with
     data.follow_links = False  # allow symbolic links that leave the root
     data.on_error = "raise"  # an image that cannot be used: "raise", or "skip" it with a count
+    data.class_name = ""  # this class alone; "" for all
     data.prepared_dir = ""  # dataset: where it is kept once prepared; "": in the user's cache
     data.allow_partial = False  # dataset: accept other images than the published ones, with a warning
     data.split_seed = 0  # elpv: which good images are for testing
@@ -91,6 +92,10 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     train.log_every = 10  # steps
     train.checkpoint_every = 200  # steps
     train.keep_checkpoints = 2
+
+    config.eval = evaluation = ml_collections.ConfigDict()
+    evaluation.window = ()  # first and last epoch of the stability report, such as (100, 300); (): none
+    evaluation.every = 1.0  # epochs between its evaluations on the test set, which choose nothing
 
     config.calibration = calibration = ml_collections.ConfigDict()  # docs/scoring.md
     calibration.fraction = 0.15  # of each class's good images, held out of training

@@ -1,10 +1,11 @@
 """Checks of a config's values, before anything long starts."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
-from hgad_jax.detectors import DETECTORS
+from hgad_jax.detectors import DETECTORS, FITTED
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.decision import manual_value
@@ -17,6 +18,10 @@ _CHOICES = {
     "cache.dtype": ("float32", "bfloat16"),
     "detector.name": tuple(DETECTORS),
     "detector.conditioning": ("none", "standardize", "whiten"),
+    "detector.base": ("standard", "trainable"),
+    "detector.zero_grad": ("none", "zeros"),
+    "detector.norm": ("none", "fixed", "trainable"),
+    "altub.clip_by": ("norm", "value"),
     "scoring.protocol": ("calibrated", "paper"),
     "scoring.classes": ("inferred", "mixture", "given"),
     "scoring.image_map": tuple(COMBINATIONS),
@@ -31,10 +36,22 @@ _AT_LEAST = {
     "data.tiles": 1,
     "data.tile_overlap": 0.05,
     "detector.num_blocks": 1,
-    "detector.condition_channels": 4,
+    "detector.condition_channels": 0,
+    "detector.hidden_ratio": 0,
     "detector.num_centres": 1,
     "detector.shrinkage": 0,
     "detector.regions": 0,
+    "detector.fibre": 0,
+    "detector.dimensions": 1,
+    "detector.regularization": 1e-9,
+    "detector.gallery": 1,
+    "detector.neighbours": 1,
+    "detector.pixel_neighbours": 1,
+    "altub.freeze_interval": 1,
+    "altub.first_epoch": 0,
+    "altub.start_epoch": 0,
+    "altub.rate_ratio": 0,
+    "altub.clip": 0,
     "train.batch_size": 1,
     "train.micro_batches": 1,
     "train.epochs": 0,
@@ -42,6 +59,7 @@ _AT_LEAST = {
     "train.log_every": 1,
     "train.checkpoint_every": 1,
     "train.keep_checkpoints": 1,
+    "eval.every": 1e-3,
     "calibration.fraction": 0,
     "calibration.min_images": 2,
     "calibration.false_alarm_rate": 1e-9,
@@ -52,6 +70,7 @@ _AT_LEAST = {
     "scoring.batch_size": 1,
 }
 _AT_MOST = {
+    "data.rotation": 180,
     "data.tile_overlap": 0.5,
     "calibration.fraction": 0.5,
     "calibration.false_alarm_rate": 0.5,
@@ -69,19 +88,19 @@ def validate(config: Any, num_devices: int) -> None:
       UserError: with every value that is wrong, what it is and what was expected.
     """
     problems = [
-        f"{key} is {_get(config, key)!r}, expected one of {', '.join(map(repr, choices))}"
-        for key, choices in _CHOICES.items()
-        if _get(config, key) not in choices
+        f"{key} is {value!r}, expected one of {', '.join(map(repr, _CHOICES[key]))}"
+        for key, value in _present(config, _CHOICES)
+        if value not in _CHOICES[key]
     ]
     problems += [
-        f"{key} is {_get(config, key)}, expected at least {least}"
-        for key, least in _AT_LEAST.items()
-        if not _get(config, key) >= least  # so that NaN is refused too
+        f"{key} is {value}, expected at least {_AT_LEAST[key]}"
+        for key, value in _present(config, _AT_LEAST)
+        if not value >= _AT_LEAST[key]  # so that NaN is refused too
     ]
     problems += [
-        f"{key} is {_get(config, key)}, expected at most {most}"
-        for key, most in _AT_MOST.items()
-        if not _get(config, key) <= most
+        f"{key} is {value}, expected at most {_AT_MOST[key]}"
+        for key, value in _present(config, _AT_MOST)
+        if not value <= _AT_MOST[key]
     ]
     try:
         manual_value(config.scoring.threshold)
@@ -89,10 +108,15 @@ def validate(config: Any, num_devices: int) -> None:
         problems.append(
             f"scoring.threshold is {config.scoring.threshold!r}, expected 'conformal' or a finite number"
         )
-    if config.detector.condition_channels % 4:
-        problems.append(
-            f"detector.condition_channels is {config.detector.condition_channels}, expected a multiple of 4"
-        )
+    problems += _detector_problems(config.detector, num_devices)
+    if config.detector.name in FITTED and config.train.epochs:
+        name = config.detector.name
+        problems.append(f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained")
+    window = tuple(config.eval.window)
+    if window and not (len(window) == 2 and 0 <= window[0] <= window[1]):
+        problems.append(f"eval.window is {window}, expected the first and the last epoch, such as (100, 300)")
+    if window and (config.data.tiles > 1 or config.data.classes != "given"):
+        problems.append("eval.window needs data.tiles=1 and data.classes='given'")
     if config.train.batch_size % num_devices:
         problems.append(
             f"train.batch_size is {config.train.batch_size}, expected a multiple of the "
@@ -106,7 +130,32 @@ def validate(config: Any, num_devices: int) -> None:
         raise UserError("\n".join(f"config.{problem}" for problem in problems))
 
 
-def _get(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config[part]
-    return config
+def _present(config: Any, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Keys and values; of the sections that depend on the detector, those keys that it has."""
+    for key in keys:
+        section, name = key.split(".") if "." in key else (None, key)
+        values = config.get(section, {}) if section else config
+        if section not in ("detector", "altub") or name in values:
+            yield key, values[name]
+
+
+def _detector_problems(detector: Any, num_devices: int) -> Iterator[str]:
+    """What concerns several keys of the detector, or no bound."""
+    channels = detector.get("condition_channels", 0)
+    if channels % 4:
+        yield f"detector.condition_channels is {channels}, expected a multiple of 4"
+    elif not channels and detector.name == "hgad":
+        yield "detector.condition_channels is 0, expected at least 4"
+    if detector.get("fibre", 0) % num_devices:
+        yield (
+            f"detector.fibre is {detector.fibre}, expected a multiple of the {num_devices} devices that it "
+            "is split over"
+        )
+    kernels = detector.get("kernel_sizes", (1,))
+    if not kernels or any(k < 1 or k % 2 == 0 for k in kernels):
+        yield f"detector.kernel_sizes is {tuple(kernels)}, expected odd numbers"
+    elif detector.get("num_blocks", 0) % len(kernels):
+        yield (
+            f"detector.num_blocks is {detector.num_blocks}, expected a multiple of the {len(kernels)} "
+            "sizes of detector.kernel_sizes"
+        )

@@ -1,12 +1,16 @@
 """The configs themselves, and the check of their values."""
 
+import importlib
 import re
 
 import pytest
 from trees import ROOT, tiny_config
 
 from configs import (
+    cflow,
+    cflow_mvtec_ad,
     default,
+    fastflow,
     folder,
     hgad_btad,
     hgad_elpv,
@@ -16,7 +20,10 @@ from configs import (
     hgad_stc,
     hgad_union,
     hgad_visa,
+    padim,
+    spade,
 )
+from configs.arguments import CLASSES
 from hgad_jax.config import validate
 from hgad_jax.data.geometry import Transform
 from hgad_jax.errors import UserError
@@ -52,6 +59,93 @@ def test_every_preset_of_every_config_is_valid(module, preset):
     validate(config, num_devices=8)
     assert dict(flat(config)).keys() == dict(flat(default.get_config())).keys(), "a preset adds no key"
     assert config.data.name == DATASETS[module]
+
+
+OTHERS = sorted(
+    path.stem
+    for path in (ROOT / "configs").glob("*_*.py")
+    if path.stem.split("_")[0] in ("cflow", "uflow", "fastflow", "padim", "spade")
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_preset_backbone_and_class_of_the_other_detectors(name):
+    module = importlib.import_module(f"configs.{name}")
+    method, dataset = name.split("_", 1)
+    base = importlib.import_module(f"configs.{'cflow' if method == 'uflow' else method}")
+    trained = method in ("cflow", "uflow", "fastflow")
+    presets = ["default", "paper", *(["altub", "paper,altub"] if trained else [])]
+    keys = dict(flat(module.get_config())).keys()
+    for words in [*presets, *base.BACKBONES, *(f"{c},default" for c in CLASSES[dataset])]:
+        config = module.get_config(words)
+        validate(config, num_devices=1)
+        validate(config, num_devices=8)
+        assert config.data.name == dataset
+        assert dict(flat(config)).keys() == keys, "no preset adds a key"
+        named = words.split(",")[0]
+        assert config.data.class_name == (named if named in CLASSES[dataset] else "")
+        if named in base.BACKBONES:
+            assert config.backbone.name == base.BACKBONES[named][0]
+        assert (config.detector.get("base", "standard") == "trainable") == ("altub" in words)
+        if method == "uflow":
+            assert config.detector.condition_channels == 0
+    with pytest.raises(UserError, match="'nope', after the colon of --config, is not known"):
+        module.get_config("nope")
+    assert f"--config=configs/{name}.py" in module.__doc__
+
+
+def test_two_backbones_are_refused():
+    with pytest.raises(UserError, match=r"Two words for one backbone .*: resnet18, deit"):
+        importlib.import_module("configs.fastflow").get_config("resnet18,paper,deit")
+
+
+PAPERS = {
+    "cflow": {
+        "data.image_size": 512,
+        "data.resize": "squash",
+        "data.interpolation": "lanczos",
+        "data.rotation": 5.0,
+        "detector.num_blocks": 8,
+        "detector.condition_channels": 128,
+        "detector.clamp": 1.9,
+        "detector.fibre": 256,
+        "loss.log_sigmoid": 1.0,
+        "loss.likelihood": 0.0,
+        "train.learning_rate": 2e-4,
+        "train.beta1": 0.9,
+        "train.epochs": 200.0,
+        "train.batch_size": 32,
+        "altub.rate_ratio": 250.0,
+        "altub.start_epoch": 16.0,
+    },
+    "fastflow": {
+        "data.image_size": 256,
+        "detector.num_blocks": 8,
+        "detector.kernel_sizes": (3, 1),
+        "detector.clamp": 2.0,
+        "detector.norm": "trainable",
+        "train.learning_rate": 1e-3,
+        "train.final_learning_rate": 1.0,
+        "train.weight_decay": 1e-5,
+        "train.epochs": 500.0,
+        "altub.rate_ratio": 50.0,
+        "altub.freeze_interval": 5,
+    },
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_published_values_of_the_other_detectors(name):
+    config = dict(flat(importlib.import_module(f"configs.{name}_mvtec_ad").get_config()))
+    assert {key: config[key] for key in PAPERS[name]} == PAPERS[name]
+
+
+def test_published_input_sizes_of_cflow():
+    sizes = {c: cflow_mvtec_ad.get_config(c).data.image_size for c in CLASSES["mvtec_ad"]}
+    assert [c for c, size in sizes.items() if size == 128] == ["transistor"]
+    medium = [c for c, size in sizes.items() if size == 256]
+    assert medium == ["cable", "capsule", "hazelnut", "metal_nut", "pill"]
+    assert sizes["screw"] == 512
 
 
 def test_the_default_preset_is_the_default():
@@ -103,7 +197,8 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
 def test_every_key_is_read_by_the_package():
     source = "\n".join(path.read_text() for path in (ROOT / "hgad_jax").rglob("*.py"))
     # Alone, or as a hyper-parameter of the detector or a weight of the loss, which are passed on whole.
-    for key, _ in flat(default.get_config()):
+    configs = [default.get_config(), *(module.get_config() for module in (cflow, fastflow, padim, spade))]
+    for key in {key for config in configs for key, _ in flat(config)}:
         section, _, name = key.rpartition(".")
         if section == "detector":
             pattern = rf"\b{name}: |settings\.pop\(\"{name}\"\)"
@@ -129,7 +224,7 @@ def refused(changes):
         ("scoring.protocol", "papre", "'papre', expected one of 'calibrated', 'paper'"),
         ("scoring.classes", "known", "'known', expected one of 'inferred', 'mixture', 'given'"),
         ("cache.dtype", "float16", "'float16', expected one of 'float32', 'bfloat16'"),
-        ("detector.name", "msflow", "'msflow', expected one of 'hgad'"),
+        ("detector.name", "msflow", "'msflow', expected one of 'hgad', 'cflow'"),
         ("data.image_size", 8, "8, expected at least 32"),
         ("data.resize", "crop", "'crop', expected one of 'squash', 'short_side_crop', 'letterbox'"),
         ("data.on_error", "warn", "'warn', expected one of 'raise', 'skip'"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from hgad_jax.data import own, prepare
 from hgad_jax.data.records import Dataset, Record, fingerprint
+from hgad_jax.data.selection import select_class
 from hgad_jax.errors import UserError
 
 __all__ = ["Dataset", "Record", "fingerprint", "load_dataset"]
@@ -28,7 +29,7 @@ def load_dataset(config: Any) -> Dataset:
 
     Args:
         config: its `data` section, with the attributes `name`, `root` and `follow_links`, and for the
-            datasets of papers those of `prepare.Options`.
+            datasets of papers those of `prepare.Options`; and maybe `class_name`.
 
     Raises:
         UserError: an unknown name, or whatever is amiss with the images.
@@ -39,4 +40,5 @@ def load_dataset(config: Any) -> Dataset:
             f"{', '.join(sorted(_LOADERS))}. For your own images: --config.data.name=folder "
             "--config.data.root=DIR"
         )
-    return _LOADERS[config.name](config)
+    # A run of an earlier version lacks the key.
+    return select_class(_LOADERS[config.name](config), getattr(config, "class_name", ""))

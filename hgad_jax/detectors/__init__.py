@@ -1,11 +1,17 @@
 """Detectors by their name in a config."""
 
+from hgad_jax.detectors.cflow import cflow
 from hgad_jax.detectors.detector import Detector, Evidence
+from hgad_jax.detectors.fastflow import fastflow
 from hgad_jax.detectors.hgad import hgad
+from hgad_jax.detectors.padim import padim
+from hgad_jax.detectors.spade import spade
 
-__all__ = ["DETECTORS", "Detector", "Evidence", "create"]
+__all__ = ["DETECTORS", "FITTED", "Detector", "Evidence", "create"]
 
-DETECTORS = {"hgad": hgad}
+DETECTORS = {"hgad": hgad, "cflow": cflow, "fastflow": fastflow, "padim": padim, "spade": spade}
+
+FITTED = ("padim", "spade")  # without training steps
 
 
 def create(config, num_classes: int) -> Detector:

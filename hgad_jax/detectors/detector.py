@@ -16,6 +16,21 @@ class Evidence(NamedTuple):
     class_ids: jax.Array  # [B] int32: the class used, given or most probable
 
 
+class Fibres(NamedTuple):
+    """How a detector consumes a batch in fibres, small sets of vectors of one level with a step for each.
+
+    Attributes:
+      size: vectors of a fibre; a level with fewer in a batch takes all of them at once.
+      zero_grad: what a step does to the other levels: `"none"`, or `"zeros"`, a step with gradients of zero.
+      loss: (params and constants of the level, inputs [N, ...], positions [N], (h, w), loss weights) →
+        (scalar, dict of scalar metrics); a mean over vectors.
+    """
+
+    size: int
+    zero_grad: str
+    loss: Callable
+
+
 class Detector(NamedTuple):
     """Pure functions over `params` (trained) and `constants` (fitted once, then fixed).
 
@@ -31,6 +46,7 @@ class Detector(NamedTuple):
     evidence(params, constants, features, class_ids=None, *, mix_classes=False): with `class_ids=None` each
       image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
       all classes.
+    fibres: None if a batch is one step of `loss`.
     """
 
     init: Callable
@@ -38,3 +54,4 @@ class Detector(NamedTuple):
     prepare: Callable
     loss: Callable
     evidence: Callable
+    fibres: Fibres | None = None

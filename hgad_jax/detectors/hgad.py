@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_softmax, logsumexp
 
+from hgad_jax.detectors import first_layer
 from hgad_jax.detectors.detector import Detector, Evidence
+from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.distributions import mixture
 from hgad_jax.distributions.mixture import MixtureParams
 from hgad_jax.flows import flow
-from hgad_jax.flows.conditioning import Affine, apply_affine, fit_affine, group_log_prob, identity_affine
+from hgad_jax.flows.conditioning import Affine, apply_affine, group_log_prob
 from hgad_jax.flows.coupling import CouplingParams
 from hgad_jax.flows.rotation import random_rotations
 
@@ -52,23 +54,14 @@ def hgad(
 
     Its loss weights are `likelihood`, `mutual_information`, `entropy`, `intra` and `log_sigmoid`.
     """
-    per_class = per_class and conditioning != "none"
+    layer = FirstLayer(num_classes, conditioning, per_class, regions, shrinkage)
+    per_class = layer.grouped
     initial_centres = functools.partial(mixture.block_identity_centres, num_classes, distance=centre_distance)
 
-    def first_layer(batches):
+    def fit_first(batches):
+        # With statistics per class all classes would fall onto the origin: each gets its own place.
         channels = next(iter(batches()))[0].shape[-1]
-        if conditioning == "none":
-            return identity_affine(channels)
-        return fit_affine(
-            batches,
-            num_classes,
-            kind=conditioning,
-            per_class=per_class,
-            regions=regions,
-            shrinkage=shrinkage,
-            # With statistics per class all classes would fall onto the origin: each gets its own place.
-            offsets=np.asarray(initial_centres(channels)) if per_class else None,
-        )
+        return first_layer.fit(layer, batches, np.asarray(initial_centres(channels)) if per_class else None)
 
     def init_level(key, first):
         channels = first.mean.shape[-1]
@@ -97,29 +90,11 @@ def hgad(
         return tuple(params for params, _ in levels), tuple(constants for _, constants in levels)
 
     def init(key, batches):
-        firsts = [first_layer(level) for level in batches]
+        firsts = [fit_first(level) for level in batches]
         return jax.jit(init_from)(key, firsts)
 
-    def abstract_first(h, w, channels):
-        if conditioning == "none":
-            return jax.eval_shape(lambda: identity_affine(channels))
-        groups = num_classes if per_class else 1
-        h, w = (h, w) if regions else (1, 1)
-        count = min(max(regions, 1), h * w)
-
-        def array(*shape, dtype=np.float32):
-            return jax.ShapeDtypeStruct((groups, *shape), dtype)
-
-        return Affine(
-            mean=array(h, w, channels),
-            matrix=array(count, channels, channels),
-            regions=array(h, w, dtype=np.int32),
-            offset=array(channels),
-            log_det=array(count),
-        )
-
     def abstract(sizes):
-        firsts = [abstract_first(*size) for size in sizes]
+        firsts = [first_layer.abstract(layer, size) for size in sizes]
         return jax.eval_shape(init_from, jax.eval_shape(lambda: jax.random.key(0)), firsts)
 
     def prepare(constants, features, labels):

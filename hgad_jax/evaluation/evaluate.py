@@ -14,6 +14,7 @@ from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good, 
 from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.measure import COLUMNS, measure
+from hgad_jax.evaluation.published import comparison
 from hgad_jax.evaluation.report import write_report
 from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
@@ -53,7 +54,8 @@ def evaluate(
       replicates: of the bootstrap that intervals come from; 0 for none.
       report: whether to write `report.html`.
       published: figures to show beside these: `{"source": text, "classes": {name: {metric: value}},
-        "mean": {metric: value}}`, every part optional but the source.
+        "mean": {metric: value}, "differences": [text]}`, every part optional but the source; None for those
+        of the paper, if there are any for this detector, dataset and backbone.
       log: gets the table.
 
     Returns:
@@ -95,8 +97,8 @@ def evaluate(
             "pooled": measured.pooled,
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
-        if published:
-            results["published"] = dict(published)
+        if figures := published or comparison(scorer.config):
+            results["published"] = dict(figures)
         log(format_table(results))
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")

@@ -16,7 +16,7 @@ from hgad_jax.disk import DiskArray
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.scorer import Scorer
-from hgad_jax.scoring import paper
+from hgad_jax.scoring import paper, published
 from hgad_jax.scoring.maps import upsample_and_sum
 
 
@@ -63,10 +63,10 @@ def score_calibrated(
 def score_paper(
     scorer: Scorer, test: EvalSet, class_ids: np.ndarray, files: ExitStack, directory: Path
 ) -> Scored:
-    """Scores by the published protocol: normalised by maxima over each class's test set, class given.
+    """Scores by the published protocol of the detector, class given (see `scoring.published`).
 
-    Two more passes follow the model's, over what it found: one for the maximum of the summed levels, one
-    for the maps. Arguments as of `score_calibrated`.
+    Where it normalises by maxima over each class's test set, two more passes follow the model's, over what
+    it found: one for the maximum of the summed levels, one for the maps. Arguments as of `score_calibrated`.
 
     Raises:
       UserError: the transform cuts tiles or leaves borders, which the published protocol does not know.
@@ -76,10 +76,13 @@ def score_paper(
             "The published protocol knows neither tiles nor letterboxes, and this run was trained with them: "
             "evaluate it with --protocol=calibrated."
         )
-    size = test.size
+    size, detector = test.size, scorer.config.detector.name
     maps, likelihood, terms, highest = None, None, None, None
+    own = np.zeros(len(test), np.float32)  # log-probability of each image's class
     with ExitStack() as passing:
         for rows, evidence, _ in _evidence(scorer, test, class_ids):
+            ids = test.labels[rows]
+            own[rows] = np.asarray(evidence.class_log_prob)[np.arange(len(ids)), ids]
             found = jax.device_get((evidence.log_likelihood, evidence.negative_entropy))
             mean = _mean_likelihood(evidence, test)
             if terms is None:
@@ -95,29 +98,36 @@ def score_paper(
                 for level, values in enumerate(term):
                     values = values[: rows.stop - rows.start]
                     terms[t][level].write(rows.start, values)
-                    np.maximum.at(highest[t, level], test.labels[rows], values.max((1, 2)))
+                    np.maximum.at(highest[t, level], ids, values.max((1, 2)))
         image = np.zeros(len(test), np.float32)
         for k in np.unique(test.labels):
             blocks = list(test.blocks(scorer.config.scoring.batch_size, k))
-            for (start, stop), values in _paper_maps(terms, highest[:, :, k], blocks, size):
+            for (start, stop), values in _paper_maps(detector, terms, highest[:, :, k], blocks, size):
                 _refuse_not_finite(test, slice(start, stop), values)
                 maps.write(start, values)
-                image[start:stop] = values.max((1, 2))
+                image[start:stop] = published.image_scores(detector, values, own[start:stop])
     return Scored(image, test.labels, maps, None, likelihood)
 
 
-def _paper_maps(terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int):
+def _paper_maps(detector: str, terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int):
     """Yields the maps of one class block by block."""
 
-    def normal(t, start, stop):
-        levels = [level.read(start, stop) for level in terms[t]]
-        return paper.normal_map(levels, highest[t], size)
+    def levels(t, start, stop):
+        return [level.read(start, stop) for level in terms[t]]
 
-    # A term that is the same everywhere would make the product so.
-    used = [t for t in (0, 1) if not _all_zero(terms[t], blocks)]
-    tops = {t: max(float(normal(t, *block).max()) for block in blocks) for t in used}
+    def normal(t, block):
+        return paper.normal_map(levels(t, *block), highest[t], size)
+
+    if detector not in published.OVER_TEST_SET:
+        for block in blocks:
+            yield block, published.ANOMALY_MAPS[detector](levels(0, *block), levels(1, *block), size)
+        return
+    # A term that is the same everywhere would make HGAD's product so.
+    used = [0, 1] if detector == "hgad" and not _all_zero(terms[1], blocks) else [0]
+    tops = {t: max(float(normal(t, block).max()) for block in blocks) for t in used}
+    below = published.OVER_TEST_SET[detector]
     for block in blocks:
-        yield block, np.prod([paper.smooth_below(normal(t, *block), tops[t]) for t in used], axis=0)
+        yield block, np.prod([below(normal(t, block), tops[t]) for t in used], axis=0)
 
 
 def _all_zero(levels: list[DiskArray], blocks: list[tuple[int, int]]) -> bool:

@@ -12,7 +12,9 @@ def format_table(results: dict[str, Any]) -> str:
     rows = [*results["classes"].items(), ("mean", results["mean"]), ("pooled", results["pooled"])]
     if len(results["classes"]) == 1:
         rows = rows[:1]
-    width = max(len(name) for name, _ in rows)
+    published = results.get("published", {})
+    figures = published.get("classes", {}) | {"mean": published.get("mean", {})}
+    width = max(len(name) for name in [*(name for name, _ in rows), *(["published"] if published else [])])
     columns = [c for c in COLUMNS if any(values[c] is not None for _, values in rows)]
     widths = [max(12, len(c)) for c in columns]
     lines = [_line("", width, columns, widths)]
@@ -21,13 +23,22 @@ def format_table(results: dict[str, Any]) -> str:
         intervals = [values[f"{c}_ci"] for c in columns]
         if any(intervals):
             lines.append(_line("", width, [_interval(ci) for ci in intervals], widths))
+        if figures.get(name):
+            lines.append(_line("published", width, [_number(figures[name].get(c)) for c in columns], widths))
     known = f"class of test images {results['class_of_test_images']}"
     if results["class_accuracy"] is not None:
         known += f", right for {results['class_accuracy']:.1%}"
     head = f"{results['dataset']}, protocol {results['protocol']}, {known}"
     if results["bootstrap"]["replicates"]:
         head += f"; [95 % interval, images resampled {results['bootstrap']['replicates']} times]"
-    return "\n".join([head, *lines, *_decisions(list(results["classes"].values()))])
+    return "\n".join([head, *lines, *_decisions(list(results["classes"].values())), *_published(published)])
+
+
+def _published(published: dict[str, Any]) -> list[str]:
+    """Where the published figures come from, and what was different then."""
+    if not published:
+        return []
+    return [f"published: {published['source']}", *(f"  {text}" for text in published.get("differences", []))]
 
 
 def _decisions(classes: list[dict[str, Any]]) -> list[str]:

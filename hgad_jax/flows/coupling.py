@@ -27,7 +27,7 @@ class CouplingParams(NamedTuple):
     """Trainable parameters of one block; stacked over blocks they carry a leading axis."""
 
     passive_kernel: jax.Array  # [ceil(C/2), H]
-    condition_kernel: jax.Array  # [P, H]
+    condition_kernel: jax.Array | None  # [P, H]; None without a condition
     hidden_bias: jax.Array  # [H]
     out_kernel: jax.Array  # [H, 2·floor(C/2)], log-scale first, then shift
     out_bias: jax.Array  # [2·floor(C/2)]
@@ -63,16 +63,24 @@ def scale_and_shift(
 
 
 def forward(
-    params: CouplingParams, rotation: jax.Array, projected: jax.Array, x: jax.Array, *, clamp: float
+    params: CouplingParams,
+    rotation: jax.Array,
+    projected: jax.Array,
+    x: jax.Array,
+    *,
+    clamp: float,
+    fold: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
     """Features → latent through one block.
 
     Args:
       params: one block.
       rotation: fixed orthogonal R, `[C, C]`.
-      projected: the condition's part of the hidden layer, bias included, `[h, w, H]`.
+      projected: the condition's part of the hidden layer, bias included, `[h, w, H]`; or the bias `[H]`.
       x: `[B, h, w, C]`.
       clamp: bound of the log-scale.
+      fold: whether g and o become part of the rotation: a pass over memory less, a product more in the
+        gradient. Right for whole maps, wrong for a fibre of vectors that stays in the processor's cache.
 
     Returns:
       y `[B, h, w, C]` and log|det dy/dx| `[B, h, w]`.
@@ -81,9 +89,11 @@ def forward(
     log_scale, shift = scale_and_shift(params, passive, projected, clamp)
     u = jnp.concatenate([passive, transformed * jnp.exp(log_scale) + shift], axis=-1)
     log_g = log_global_scale(params.gamma)
-    # R (g ⊙ u + o) as one affine map: the products of u with g would be another pass over memory.
-    y = dense(u, jnp.exp(log_g)[:, None] * rotation.T, params.offset @ rotation.T)
-    return y, log_scale.sum(-1) + log_g.sum()
+    log_det = log_scale.sum(-1) + log_g.sum()
+    if fold:
+        return dense(u, jnp.exp(log_g)[:, None] * rotation.T, params.offset @ rotation.T), log_det
+    u = u * jnp.broadcast_to(jnp.exp(log_g), u.shape) + jnp.broadcast_to(params.offset, u.shape)
+    return u @ rotation.T, log_det
 
 
 def inverse(

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from hgad_jax.flows import coupling
-from hgad_jax.flows.position import axis_codes, project
+from hgad_jax.flows.linear import dense
+from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, project
 
 
 def init_params(
@@ -28,7 +29,7 @@ def init_params(
       key: PRNG key.
       channels: C.
       num_blocks: K.
-      condition_channels: P, width of the position code.
+      condition_channels: P, width of the position code; 0 for a flow that is not told the position.
       hidden_ratio: hidden width over the subnet's input width, ceil(C/2) + P.
       identity: start with a zero last layer, so that every coupling is the identity.
 
@@ -47,7 +48,7 @@ def init_params(
     last = 0.0 if identity else 1.0
     return coupling.CouplingParams(
         passive_kernel=uniform(keys[0], fan_in, passive, hidden),
-        condition_kernel=uniform(keys[1], fan_in, condition_channels, hidden),
+        condition_kernel=uniform(keys[1], fan_in, condition_channels, hidden) if condition_channels else None,
         hidden_bias=uniform(keys[2], fan_in, hidden),
         out_kernel=last * uniform(keys[3], hidden, hidden, out),
         out_bias=last * uniform(keys[4], hidden, out),
@@ -73,6 +74,44 @@ def forward(
     return _chain(coupling.forward, params, rotations, x, clamp=clamp, reverse=False)
 
 
+def forward_vectors(
+    params: coupling.CouplingParams,
+    rotations: jax.Array,
+    x: jax.Array,
+    positions: jax.Array,
+    *,
+    size: tuple[int, int],
+    clamp: float,
+) -> tuple[jax.Array, jax.Array]:
+    """`forward` for vectors taken out of their maps.
+
+    Args:
+      params: blocks, stacked.
+      rotations: of the blocks, `[K, C, C]`.
+      x: `[N, C]`.
+      positions: where each vector comes from, y · w + x, `[N]` integers.
+      size: (h, w) of the map.
+      clamp: bound of the couplings' log-scale.
+
+    Returns:
+      z `[N, C]` and log|det dz/dx| `[N]`.
+    """
+    if params.condition_kernel is not None:
+        codes, hot = axis_codes(*size, params.condition_kernel.shape[1]), axis_hot(positions, *size)
+
+    def block(carry, layer):
+        x, log_det = carry
+        block_params, rotation = layer
+        projected = block_params.hidden_bias
+        if block_params.condition_kernel is not None:
+            projected = dense(hot, axis_table(codes, block_params.condition_kernel), projected)
+        y, block_log_det = coupling.forward(block_params, rotation, projected, x, clamp=clamp, fold=False)
+        return (y, log_det + block_log_det), None
+
+    start = (x, jnp.zeros(x.shape[:-1], x.dtype))
+    return jax.lax.scan(block, start, (params, rotations))[0]
+
+
 def inverse(
     params: coupling.CouplingParams, rotations: jax.Array, z: jax.Array, *, clamp: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -81,12 +120,15 @@ def inverse(
 
 
 def _chain(transform, params, rotations, x, *, clamp, reverse):
-    codes = axis_codes(*x.shape[1:3], params.condition_kernel.shape[1])
+    if params.condition_kernel is not None:
+        codes = axis_codes(*x.shape[1:3], params.condition_kernel.shape[1])
 
     def block(carry, layer):
         x, log_det = carry
         block_params, rotation = layer
-        projected = project(codes, block_params.condition_kernel) + block_params.hidden_bias[None, None, :]
+        projected = block_params.hidden_bias
+        if block_params.condition_kernel is not None:
+            projected = project(codes, block_params.condition_kernel) + projected[None, None, :]
         y, block_log_det = transform(block_params, rotation, projected, x, clamp=clamp)
         return (y, log_det + block_log_det), None
 

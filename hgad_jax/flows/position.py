@@ -62,3 +62,36 @@ def project(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
     columns = codes.columns @ kernel[:half]
     rows = codes.rows @ kernel[half:]
     return columns[None, :, :] + rows[:, None, :]
+
+
+def axis_hot(positions: jax.Array, height: int, width: int) -> jax.Array:
+    """Columns and rows of positions, as two ones among zeros.
+
+    Args:
+      positions: y · width + x, `[N]` integers.
+      height: of the map.
+      width: of the map.
+
+    Returns:
+      float32 `[N, width + height]`.
+    """
+    columns = jax.nn.one_hot(positions % width, width)
+    rows = jax.nn.one_hot(positions // width, height)
+    return jnp.concatenate([columns, rows], axis=-1)
+
+
+def axis_table(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
+    """What `axis_hot(p, h, w)` is to be multiplied with to project the code of position p.
+
+    For vectors that come from anywhere on a map: the product has w + h terms instead of P, and its gradient
+    is a product too, where that of a gather would be a scatter, slow on a CPU.
+
+    Args:
+      codes: position code of `[h, w, P]`.
+      kernel: `[P, D]`.
+
+    Returns:
+      `[w + h, D]`.
+    """
+    half = codes.rows.shape[1]
+    return jnp.concatenate([codes.columns @ kernel[:half], codes.rows @ kernel[half:]], axis=0)

@@ -19,11 +19,10 @@ from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.decision import decide, describe_thresholds
-from hgad_jax.training import checkpoints, pseudo_classes, schedules, workdir
+from hgad_jax.training import checkpoints, optimizers, pseudo_classes, schedules, workdir
 from hgad_jax.training.batches import training_features
 from hgad_jax.training.calibrate import make_calibrate
 from hgad_jax.training.metric_log import MetricLog
-from hgad_jax.training.optimizers import adam
 from hgad_jax.training.setup import (
     Model,
     abstract_model,
@@ -34,6 +33,7 @@ from hgad_jax.training.setup import (
     sizes_needed,
     visible_boxes,
 )
+from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, data_mesh, init_state, make_train_step, replicate, shard_batch
 
 _READ = 32  # images at a time from the cache, outside of training steps
@@ -47,6 +47,7 @@ class TrainingSet(NamedTuple):
     train: np.ndarray  # indices of images or tiles
     held_out: np.ndarray  # likewise; all tiles of an image are on one side
     records: list[Record]  # the images trained on
+    test: tuple[Record, ...]  # for the stability report alone
     boxes: np.ndarray  # [images held out, 4], see `setup.visible_boxes`
 
     def batches(self, indices: np.ndarray):
@@ -99,7 +100,8 @@ def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
     sizes = sizes_needed(transform, [dataset.train[i].path for i in held_out])
     boxes = visible_boxes(transform, sizes)
     train, held_out = example_indices(train, transform), example_indices(held_out, transform)
-    return TrainingSet(cache, labels.repeat(transform.num_tiles), train, held_out, records, boxes)
+    labels = labels.repeat(transform.num_tiles)
+    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes)
 
 
 def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
@@ -134,13 +136,7 @@ def _schedule(config, num_examples: int) -> _Schedule:
         final=train.final_learning_rate,
         hold_steps=max(1, steps(train.hold_epochs)),
     )
-    optimizer = adam(
-        learning_rate,
-        beta1=train.beta1,
-        beta2=train.beta2,
-        weight_decay=train.weight_decay,
-        clip_norm=train.clip_norm,
-    )
+    optimizer = optimizers.create(config, learning_rate, num_examples)
     weights = schedules.loss_weights(
         loss, stage_two_step=steps(train.stage_two_epoch), stage_two_only=("intra", "log_sigmoid")
     )
@@ -182,8 +178,10 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
         schedule.loss_weights,
         mesh,
         micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
+        seed=config.seed,
     )
     features = training_features(config, model.levels, data.records, data.cache, data.train, start)
+    stability = Stability(config, model, data.test, classes, directory, log)
     bar = tqdm(total=schedule.steps, initial=start, desc="training", unit="step", dynamic_ncols=True)
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
     with bar, contextlib.closing(MetricLog(directory, start)) as metric_log, contextlib.closing(features):
@@ -194,14 +192,18 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
             pending.append(metrics)
             done = step + 1
             last = done == schedule.steps
-            if last or done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0:
+            measured = stability.due(done, len(data.train) / config.train.batch_size)
+            logged = done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0
+            if last or logged or measured:
                 mean = _fetch(pending, done, manager)
+                mean |= stability.measure(state.params, constants) if measured else {}
                 metric_log.write(done, mean)
                 bar.update(len(pending))
                 bar.set_postfix(loss=f"{mean['loss']:.4f}")
                 pending.clear()
             if last or done % config.train.checkpoint_every == 0:
                 save(state)
+    stability.report()
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
     log(f"{directory}: {schedule.steps} steps done, model saved")

@@ -1,12 +1,56 @@
-"""The optimiser: Adam with the published form of weight decay, on the flow alone."""
+"""The optimisers: Adam with the published form of weight decay, and AltUB's alternation around it.
+
+All schedules are functions of the training step, which `update` is given as `step=…`: there is one count of
+steps, that of `TrainState`, also where an optimiser is called many times in a step (CFLOW-AD's fibres).
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+
+
+def create(
+    config: Any, learning_rate: optax.Schedule, num_examples: int
+) -> optax.GradientTransformationExtraArgs:
+    """The optimiser of a run.
+
+    Args:
+      config: the whole one.
+      learning_rate: step → η1.
+      num_examples: images of an epoch.
+    """
+    train, detector = config.train, config.detector
+    optimizer = adam(
+        learning_rate,
+        beta1=train.beta1,
+        beta2=train.beta2,
+        weight_decay=train.weight_decay,
+        clip_norm=train.clip_norm,
+    )
+    if detector.get("base", "standard") == "trainable":
+        altub = config.altub
+
+        def epoch(step):
+            return step * train.batch_size // num_examples
+
+        optimizer = alternating(
+            optimizer,
+            frozen=lambda step: (epoch(step) + altub.first_epoch) % altub.freeze_interval == 0,
+            started=lambda step: epoch(step) >= altub.start_epoch,
+            rate=lambda step: altub.rate_ratio * learning_rate(step),
+            clip=altub.clip,
+            clip_by=altub.clip_by,
+        )
+    separate = detector.get("fibre", 0) and detector.zero_grad == "none"
+    return per_level(optimizer) if separate else optimizer
 
 
 def adam(
     schedule: optax.Schedule, *, beta1: float, beta2: float, weight_decay: float, clip_norm: float
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam over a tuple of `LevelParams`.
 
     Args:
@@ -19,13 +63,96 @@ def adam(
     """
 
     def flow_only(params):
-        return jax.tree_util.tree_map_with_path(lambda path, _: _is_flow(path), params)
+        return jax.tree_util.tree_map_with_path(lambda path, _: _is_in("flow", path), params)
 
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     parts += [optax.add_decayed_weights(weight_decay, mask=flow_only)] if weight_decay else []
-    parts += [optax.scale_by_adam(b1=beta1, b2=beta2), optax.scale_by_learning_rate(schedule)]
-    return optax.chain(*parts)
+    return optax.chain(*parts, optax.scale_by_adam(b1=beta1, b2=beta2), _scale_by_schedule(schedule))
 
 
-def _is_flow(path) -> bool:
-    return any(getattr(key, "name", None) == "flow" for key in path)
+def _is_in(part: str, path) -> bool:
+    return any(getattr(key, "name", None) == part for key in path)
+
+
+def _scale_by_schedule(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    """Times minus the learning rate of the step that `update` is told."""
+
+    def update(updates, state, params=None, *, step, **_):
+        del params
+        rate = schedule(step)
+        return jax.tree.map(lambda u: -rate * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def per_level(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """An optimiser of its own for each level; a level whose gradients are None is left as it is."""
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params):
+        return tuple(optimizer.init(level) for level in params)
+
+    def update(updates, state, params, **extra):
+        done = [
+            (None, s) if u is None else optimizer.update(u, s, p, **extra)
+            for u, s, p in zip(updates, state, params, strict=True)
+        ]
+        return tuple(u for u, _ in done), tuple(s for _, s in done)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def alternating(
+    optimizer: optax.GradientTransformation,
+    *,
+    frozen: Callable[[jax.Array], jax.Array],
+    started: Callable[[jax.Array], jax.Array],
+    rate: optax.Schedule,
+    clip: float,
+    clip_by: str,
+) -> optax.GradientTransformationExtraArgs:
+    """AltUB's update rule: θ is the flow, ψ the base distribution (everything under the name `base`).
+
+    In most steps `optimizer` updates both. In frozen ones θ stays and ψ takes a step of plain SGD; the
+    optimiser's state stays too. Which it is depends on the step alone, so that nothing is recompiled.
+
+    Args:
+      optimizer: of the other steps.
+      frozen: step → whether θ is.
+      started: step → whether ψ is trained yet.
+      rate: step → learning rate η2 of the SGD.
+      clip: bound of ψ's gradients, in either kind of step; 0: none.
+      clip_by: `"norm"`, the global norm of ψ's gradients, or `"value"`, each entry.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def update(updates, state, params, *, step, **extra):
+        updates = _clip_base(updates, clip, clip_by)
+
+        def usual(updates, state):
+            return optimizer.update(updates, state, params, step=step, **extra)
+
+        def base_alone(updates, state):
+            return _map_parts(lambda g: -rate(step) * g, jnp.zeros_like, updates), state
+
+        updates, state = jax.lax.cond(frozen(step) & started(step), base_alone, usual, updates, state)
+        return _map_parts(lambda u: jnp.where(started(step), u, 0.0), lambda u: u, updates), state
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
+def _map_parts(of_base: Callable, of_others: Callable, tree: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (of_base if _is_in("base", path) else of_others)(leaf), tree
+    )
+
+
+def _clip_base(updates: Any, clip: float, clip_by: str) -> Any:
+    if not clip:
+        return updates
+    if clip_by == "value":
+        return _map_parts(lambda g: jnp.clip(g, -clip, clip), lambda g: g, updates)
+    squares = _map_parts(lambda g: jnp.sum(g**2), lambda g: jnp.zeros(()), updates)
+    norm = jnp.sqrt(sum(jax.tree.leaves(squares)))
+    factor = jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-30))
+    return _map_parts(lambda g: factor * g, lambda g: g, updates)

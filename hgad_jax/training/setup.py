@@ -66,8 +66,18 @@ def abstract_model(model: Model) -> dict[str, Any]:
 def abstract_model_calibration(config: Any, model: Model, num_images: int) -> Calibration:
     """Shapes of its calibration on so many held-out images."""
     return abstract_calibration(
-        model.levels.sizes, model.num_classes, num_images=num_images, classes=config.scoring.classes
+        map_sizes(model), model.num_classes, num_images=num_images, classes=config.scoring.classes
     )
+
+
+def map_sizes(model: Model) -> tuple[tuple[int, int, int], ...]:
+    """(h, w, C) of a detector's maps, which are those of the levels or combine them (C is then of no use)."""
+    params, constants = model.detector.abstract(model.levels.sizes)
+    features = tuple(jax.ShapeDtypeStruct((1, *size), np.float32) for size in model.levels.sizes)
+    class_ids = jax.ShapeDtypeStruct((1,), np.int32)
+    evidence = jax.eval_shape(model.detector.evidence, params, constants, features, class_ids)
+    channels = sum(size[-1] for size in model.levels.sizes)
+    return tuple((*maps.shape[1:], channels) for maps in evidence.log_likelihood)
 
 
 def cached_features(

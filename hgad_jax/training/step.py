@@ -1,23 +1,26 @@
 """One training step: compiled once, the same program on one device and on many."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.detectors.detector import Detector
+from hgad_jax.training.fibre_step import make_fibre_step
+from hgad_jax.training.state import TrainState, init_state, micro_batched_grad
 
-
-class TrainState(NamedTuple):
-    """What a step changes."""
-
-    step: jax.Array  # [] int32, steps done
-    params: Any
-    opt_state: Any
+__all__ = [
+    "TrainState",
+    "data_mesh",
+    "init_state",
+    "make_train_step",
+    "micro_batched_grad",
+    "replicate",
+    "shard_batch",
+]
 
 
 def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -36,39 +39,6 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """State before the first step."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-
-def micro_batched_grad(loss: Callable, params: Any, batch: Any, micro_batches: int):
-    """Gradient and metrics of a loss that is a mean over images, computed part by part.
-
-    Parts whose activations fit the processor's cache are faster on a CPU and need less memory everywhere.
-
-    Args:
-      loss: (params, part of the batch) → (scalar, metrics).
-      params: differentiated.
-      batch: pytree of `[B, ...]`.
-      micro_batches: number of parts; divides B.
-
-    Returns:
-      Gradients and metrics (the loss itself under "loss"), averaged over the parts.
-    """
-
-    def grad(part):
-        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, part)
-        return gradient, {"loss": value, **metrics}
-
-    if micro_batches == 1:
-        return grad(batch)
-    parts = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
-    shapes = jax.eval_shape(grad, jax.tree.map(lambda x: x[0], parts))
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    summed, _ = jax.lax.scan(lambda acc, part: (jax.tree.map(jnp.add, acc, grad(part)), None), zeros, parts)
-    return jax.tree.map(lambda x: x / micro_batches, summed)
-
-
 def make_train_step(
     detector: Detector,
     optimizer: optax.GradientTransformation,
@@ -76,8 +46,11 @@ def make_train_step(
     mesh: Mesh,
     *,
     micro_batches: int = 1,
+    seed: int = 0,
 ) -> Callable:
     """Builds `step(state, constants, features, labels) → (state, metrics)`, jitted, state donated.
+
+    For a detector with `fibres` it takes many optimiser steps (`fibre_step.make_fibre_step`), else one.
 
     Args:
       detector: whose loss is minimised.
@@ -85,7 +58,11 @@ def make_train_step(
       weights: step → loss weights.
       mesh: devices; the batch is split over its axis `data`, the rest is replicated.
       micro_batches: parts of each device's batch.
+      seed: of what is random in a step.
     """
+    if detector.fibres is not None:
+        return make_fibre_step(detector, optimizer, weights, mesh, micro_batches=micro_batches, seed=seed)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def local_gradients(params, constants, features, labels, step_weights):
         def loss(params, part):
@@ -107,7 +84,7 @@ def make_train_step(
 
     def step(state, constants, features, labels):
         gradients, metrics = sharded_gradients(state.params, constants, features, labels, weights(state.step))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         return TrainState(state.step + 1, params, opt_state), metrics

@@ -320,3 +320,19 @@ def test_initial_kernels_fill_the_published_range():
     assert not np.any(identity.out_kernel)
     assert not np.any(identity.out_bias)
     np.testing.assert_array_equal(identity.passive_kernel, params.passive_kernel)
+
+
+@pytest.mark.parametrize("condition_channels", [8, 0])
+def test_vectors_out_of_their_maps_have_the_latents_they_have_in_them(condition_channels):
+    """In any order; without a condition too, as in U-FLOW."""
+    params, rotations = blocks(6)
+    if not condition_channels:
+        params = params._replace(condition_kernel=None)
+    x = np.random.default_rng(1).normal(size=(4, H, W, 6)).astype(np.float32)
+    z, log_det = flow.forward(params, rotations, x, clamp=CLAMP)
+    rows = np.random.default_rng(2).permutation(4 * H * W)[:11]
+    ours = flow.forward_vectors(
+        params, rotations, x.reshape(-1, 6)[rows], rows % (H * W), size=(H, W), clamp=CLAMP
+    )
+    np.testing.assert_allclose(ours[0], z.reshape(-1, 6)[rows], atol=1e-5)
+    np.testing.assert_allclose(ours[1], log_det.reshape(-1)[rows], atol=1e-5)

@@ -1,11 +1,12 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 
-from hgad_jax.flows.position import axis_codes, position_map, project
+from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, position_map, project
 
 
 def code_at(x, y, channels):
@@ -49,3 +50,12 @@ def test_project_equals_the_map_times_the_kernel():
 def test_width_has_to_be_a_multiple_of_four(channels):
     with pytest.raises(ValueError, match="multiple of 4"):
         axis_codes(2, 2, channels)
+
+
+def test_axis_hot_and_table_are_the_projection_of_the_code():
+    codes = axis_codes(3, 5, 8)
+    kernel = np.random.default_rng(0).normal(size=(8, 7)).astype(np.float32)
+    positions = np.array([0, 4, 5, 14, 14, 7])
+    expected = np.asarray(position_map(codes)).reshape(15, 8)[positions] @ kernel
+    actual = axis_hot(jnp.asarray(positions), 3, 5) @ axis_table(codes, kernel)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)

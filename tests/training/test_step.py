@@ -172,7 +172,7 @@ def test_adam_is_the_published_one(weight_decay, clip_norm):
     params = as_levels(start)
     state, update = optimizer.init(params), jax.jit(optimizer.update)
     for gradient in gradients:
-        updates, state = update(as_levels(gradient), state, params)
+        updates, state = update(as_levels(gradient), state, params, step=0)
         params = optax.apply_updates(params, updates)
     decay = {"flow": weight_decay, "mixture": 0.0}
     expected = published_adam(start, gradients, lr=0.01, decay=decay, clip=clip_norm)
@@ -185,7 +185,7 @@ def test_weight_decay_reaches_every_parameter_of_the_flow_and_none_of_the_mixtur
     params, *_ = setup()
     optimizer = adam(optax.constant_schedule(0.1), beta1=0.95, beta2=0.99, weight_decay=0.5, clip_norm=1.0)
     zeros = jax.tree.map(np.zeros_like, params)
-    updates, _ = jax.jit(optimizer.update)(zeros, optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(zeros, optimizer.init(params), params, step=0)
     for level, update in zip(params, updates, strict=True):
         for value, change in zip(level.flow, update.flow, strict=True):
             np.testing.assert_allclose(change, -0.1 * np.sign(value), atol=1e-4)

@@ -1,0 +1,106 @@
+"""CFLOW-AD and U-FLOW: keys, presets and backbones that the configs `cflow_*.py` and `uflow_*.py` share.
+
+Presets: `default` (whitened features, a step per batch; minutes), `paper` (Gudovskiy et al., 2022,
+as the released code has it), `altub` (either of them with AltUB's base distribution).
+"""
+
+import ml_collections
+
+from configs import altub, default
+from configs.arguments import CLASSES, parse
+
+# Where the paper's code taps its encoders, and their input sides.
+BACKBONES = {
+    "wide_resnet50_2": ("wide_resnet50_2.tv_in1k", ("layer2", "layer3", "layer4")),
+    "resnet18": ("resnet18.tv_in1k", ("layer2", "layer3", "layer4")),
+    "mobilenetv3_large": (
+        "mobilenetv3_large_100.tv_in1k",
+        ("blocks.2.2.conv_pwl", "blocks.4.1.conv_pwl", "blocks.5.2.conv_pwl"),
+    ),
+}
+# README of the released code; pixels.
+SIZES = dict.fromkeys(("cable", "capsule", "hazelnut", "metal_nut", "pill"), 256) | {"transistor": 128}
+
+
+def get_config(
+    argument: str = "", *, dataset: str = "folder", paper: bool = False, condition: bool = True
+) -> ml_collections.ConfigDict:
+    """The configuration.
+
+    Args:
+      argument: words after the colon: presets, a backbone, a class.
+      dataset: `config.data.name`.
+      paper: whether the preset `paper` is taken where no preset is named.
+      condition: False for U-FLOW.
+    """
+    words = parse(
+        argument,
+        presets=("default", "paper", "altub"),
+        backbones=("tf_efficientnet_lite0", *BACKBONES),
+        classes=CLASSES[dataset],
+    )
+    config = default.get_config()
+    config.data.name = dataset
+    config.data.class_name = words.class_name
+    config.detector = _detector()
+    config.loss = ml_collections.ConfigDict(
+        {"likelihood": 1.0, "log_sigmoid": 0.0}
+    )  # weights, nats per dimension
+    config.altub = altub.keys(rate_ratio=250.0, start_epoch=0.0)
+    config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
+    if "paper" in words.presets or (paper and "default" not in words.presets):
+        _paper(config, words.class_name, dataset)
+    backbone = words.backbone or ("wide_resnet50_2" if paper else None)
+    if backbone in BACKBONES:
+        config.backbone.name, config.backbone.taps = BACKBONES[backbone]
+        config.backbone.source = "cache"  # put there by `python -m hgad_jax.backbones fetch NAME`
+    if "altub" in words.presets:
+        config.detector.base = "trainable"
+    if not condition:
+        config.detector.condition_channels = 0
+    return config
+
+
+def _detector() -> ml_collections.ConfigDict:
+    detector = ml_collections.ConfigDict()
+    detector.name = "cflow"
+    detector.num_blocks = 8  # couplings per flow
+    detector.condition_channels = 64  # width of the position code, a multiple of 4; 0: no condition (U-FLOW)
+    detector.hidden_ratio = 2.0  # hidden width of a coupling's subnet over its input width
+    detector.clamp = 1.9  # bound of a coupling's log-scale
+    detector.identity_init = True  # couplings start as the identity
+    detector.conditioning = "whiten"  # first layer: "none", "standardize" or "whiten"
+    detector.per_class = True  # first layer: statistics of each class, or of all together
+    detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
+    detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
+    detector.base = "standard"  # normal distribution of the latents, or "trainable" (AltUB)
+    detector.fibre = 0  # vectors of one optimiser step, out of the shuffled batch; 0: all, one step a batch
+    detector.zero_grad = (
+        "none"  # fibres: a step leaves other levels alone, or takes their gradient as "zeros"
+    )
+    return detector
+
+
+def _paper(config: ml_collections.ConfigDict, class_name: str, dataset: str) -> None:
+    config.data.image_size = SIZES.get(class_name, 512) if dataset == "mvtec_ad" else 256
+    config.data.update(interpolation="lanczos", rotation=5.0)
+    config.detector.update(
+        condition_channels=128,
+        identity_init=False,
+        conditioning="none",
+        per_class=False,
+        regions=0,
+        fibre=256,  # as released; the text says 8,192
+        zero_grad="zeros",  # PyTorch before 2.0
+    )
+    config.loss.update(likelihood=0.0, log_sigmoid=1.0)
+    config.altub.start_epoch = 16.0  # after the warm-up
+    config.train.update(
+        epochs=200.0,
+        batch_size=32,
+        learning_rate=2e-4,
+        warmup_epochs=16.0,
+        hold_epochs=8.0,
+        clip_norm=0.0,
+    )
+    config.scoring.protocol = "paper"

@@ -1,0 +1,93 @@
+"""FastFlow: keys, presets and backbones that the configs `fastflow_*.py` share.
+
+Presets: `default` (whitened features; minutes), `paper` (Yu et al., 2021, with the settings of its known
+implementations), `altub` (either of them with AltUB's base distribution).
+"""
+
+import ml_collections
+
+from configs import altub, default
+from configs.arguments import CLASSES, parse
+
+_PYRAMID = ("layer1", "layer2", "layer3")
+_VIT = {
+    "num_blocks": 20,
+    "kernel_sizes": (3, 1),
+    "hidden_ratio": 0.16,
+    "norm": "none",
+}  # its own norm, frozen
+# name, taps, side in pixels, keys of the detector
+BACKBONES = {
+    "resnet18": ("resnet18.tv_in1k", _PYRAMID, 256, {"kernel_sizes": (3,)}),
+    "wide_resnet50_2": ("wide_resnet50_2.racm_in1k", _PYRAMID, 256, {"kernel_sizes": (3, 1)}),
+    "deit": ("deit_base_distilled_patch16_384", ("blocks.7.norm",), 384, _VIT),
+    "cait": ("cait_m48_448", ("blocks.40.norm",), 448, _VIT),
+}
+
+
+def get_config(
+    argument: str = "", *, dataset: str = "folder", paper: bool = False
+) -> ml_collections.ConfigDict:
+    """The configuration; arguments as those of `configs.cflow.get_config`."""
+    words = parse(
+        argument,
+        presets=("default", "paper", "altub"),
+        backbones=("tf_efficientnet_lite0", *BACKBONES),
+        classes=CLASSES[dataset],
+    )
+    config = default.get_config()
+    config.data.name = dataset
+    config.data.class_name = words.class_name
+    config.detector = _detector()
+    config.loss = ml_collections.ConfigDict({"likelihood": 1.0})  # nats per image
+    config.altub = altub.keys(rate_ratio=50.0, start_epoch=0.0)
+    config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
+    if "paper" in words.presets or (paper and "default" not in words.presets):
+        _paper(config)
+    backbone = words.backbone or ("wide_resnet50_2" if paper else None)
+    if backbone in BACKBONES:
+        config.backbone.name, config.backbone.taps, config.data.image_size, keys = BACKBONES[backbone]
+        config.backbone.source = "cache"  # put there by `python -m hgad_jax.backbones fetch NAME`
+        config.detector.update(keys)
+    if "altub" in words.presets:
+        config.detector.base = "trainable"
+    return config
+
+
+def _detector() -> ml_collections.ConfigDict:
+    detector = ml_collections.ConfigDict()
+    detector.name = "fastflow"
+    detector.num_blocks = 8  # couplings per flow, a multiple of the number of kernel sizes
+    detector.kernel_sizes = (3, 1)  # of the couplings' convolutions, in turn; odd, in positions
+    detector.hidden_ratio = 1.0  # hidden width of a coupling's subnet over its input width
+    detector.clamp = 2.0  # bound of a coupling's log-scale
+    detector.identity_init = True  # couplings start as the identity
+    detector.norm = "none"  # layer norm before the flow: "trainable" affine map, "fixed" or "none"
+    detector.conditioning = "whiten"  # first layer: "none", "standardize" or "whiten"
+    detector.per_class = True  # first layer: statistics of each class, or of all together
+    detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
+    detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
+    detector.base = "standard"  # normal distribution of the latents, or "trainable" (AltUB)
+    detector.score_log_det = True  # whether a position's score has its share of the log-determinant
+    return detector
+
+
+def _paper(config: ml_collections.ConfigDict) -> None:
+    config.detector.update(
+        identity_init=False,
+        norm="trainable",
+        conditioning="none",
+        per_class=False,
+        regions=0,
+        score_log_det=False,
+    )
+    config.train.update(
+        epochs=500.0,
+        batch_size=32,
+        learning_rate=1e-3,
+        warmup_epochs=0.0,
+        final_learning_rate=1.0,
+        weight_decay=1e-5,
+        clip_norm=0.0,
+    )
+    config.scoring.protocol = "paper"

@@ -1,0 +1,15 @@
+"""PaDiM on ELPV, with a backbone that needs no download.
+
+    python train.py --config=configs/padim_elpv.py --workdir=runs/padim_elpv
+    python eval.py --workdir=runs/padim_elpv
+
+After the colon, in any order: mono or poly for a model of one class, without it both are pooled; a preset:
+default, paper. No published figure: docs/detectors.md has ours.
+"""
+
+from configs import padim
+
+
+def get_config(argument=""):
+    """The configuration; `argument` is what follows the colon."""
+    return padim.get_config(argument, dataset="elpv")

@@ -1,0 +1,15 @@
+"""PaDiM on a folder of your own images.
+
+    python train.py --config=configs/padim_folder.py --config.data.root=DIR --workdir=runs/padim
+    python eval.py --workdir=runs/padim
+
+After the colon a preset: default, paper. Several classes are pooled in one model;
+`--config.data.class_name=NAME` takes one alone. The folder is as in `hgad_folder.py`.
+"""
+
+from configs import padim
+
+
+def get_config(argument=""):
+    """The configuration; `argument` is what follows the colon."""
+    return padim.get_config(argument, dataset="folder")

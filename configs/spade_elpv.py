@@ -1,0 +1,15 @@
+"""SPADE on ELPV, with a backbone that needs no download.
+
+    python train.py --config=configs/spade_elpv.py --workdir=runs/spade_elpv
+    python eval.py --workdir=runs/spade_elpv
+
+After the colon, in any order: mono or poly for a model of one class, without it both are pooled; a preset:
+default, paper. No published figure: docs/detectors.md has ours.
+"""
+
+from configs import spade
+
+
+def get_config(argument=""):
+    """The configuration; `argument` is what follows the colon."""
+    return spade.get_config(argument, dataset="elpv")

@@ -1,0 +1,15 @@
+"""SPADE on a folder of your own images.
+
+    python train.py --config=configs/spade_folder.py --config.data.root=DIR --workdir=runs/spade
+    python eval.py --workdir=runs/spade
+
+After the colon a preset: default, paper. Several classes are pooled in one model;
+`--config.data.class_name=NAME` takes one alone. The folder is as in `hgad_folder.py`.
+"""
+
+from configs import spade
+
+
+def get_config(argument=""):
+    """The configuration; `argument` is what follows the colon."""
+    return spade.get_config(argument, dataset="folder")

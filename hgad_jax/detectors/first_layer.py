@@ -1,0 +1,70 @@
+"""The fixed first layer of a level, as the detectors' keys describe it (`flows.conditioning`)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hgad_jax.flows.conditioning import Affine, apply_affine, fit_affine, identity_affine
+
+
+class FirstLayer(NamedTuple):
+    """Keys of `config.detector`, explained in its defaults, and the number of classes."""
+
+    num_classes: int
+    conditioning: str
+    per_class: bool
+    regions: int
+    shrinkage: float
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the layer depends on the class."""
+        return self.per_class and self.conditioning != "none"
+
+
+def fit(keys: FirstLayer, batches, offsets=None) -> Affine:
+    """Fits the layer of one level; `batches` and `offsets` as in `fit_affine`."""
+    if keys.conditioning == "none":
+        return identity_affine(next(iter(batches()))[0].shape[-1])
+    return fit_affine(
+        batches,
+        keys.num_classes,
+        kind=keys.conditioning,
+        per_class=keys.grouped,
+        regions=keys.regions,
+        shrinkage=keys.shrinkage,
+        offsets=offsets,
+    )
+
+
+def abstract(keys: FirstLayer, size: tuple[int, int, int]) -> Affine:
+    """Shapes and dtypes of what `fit` gives for maps of size (h, w, C)."""
+    h, w, channels = size
+    if keys.conditioning == "none":
+        return jax.eval_shape(lambda: identity_affine(channels))
+    groups = keys.num_classes if keys.grouped else 1
+    h, w = (h, w) if keys.regions else (1, 1)
+    count = min(max(keys.regions, 1), h * w)
+
+    def array(*shape, dtype=np.float32):
+        return jax.ShapeDtypeStruct((groups, *shape), dtype)
+
+    return Affine(
+        mean=array(h, w, channels),
+        matrix=array(count, channels, channels),
+        regions=array(h, w, dtype=np.int32),
+        offset=array(channels),
+        log_det=array(count),
+    )
+
+
+def apply(
+    keys: FirstLayer, layer: Affine, features: jax.Array, class_ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Features `[B, h, w, C]`, class ids `[B]` → z and log|det dz/dx| `[B, h, w]`."""
+    if keys.conditioning == "none":  # a product with the identity is a product
+        return features, jnp.zeros(features.shape[:-1], features.dtype)
+    groups = class_ids if keys.grouped else jnp.zeros_like(class_ids)
+    return apply_affine(layer, features, groups)

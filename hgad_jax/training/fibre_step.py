@@ -1,0 +1,111 @@
+"""A training step that consumes its batch in fibres, as CFLOW-AD does: many optimiser steps in one call."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from hgad_jax.detectors.detector import Detector
+from hgad_jax.training.state import TrainState, micro_batched_grad
+
+_LEAST_PART = 1024  # vectors of a micro-batch: smaller ones cost more than they save
+
+
+def make_fibre_step(
+    detector: Detector,
+    optimizer: optax.GradientTransformation,
+    weights: Callable[[jax.Array], dict[str, jax.Array]],
+    mesh: Mesh,
+    *,
+    micro_batches: int,
+    seed: int,
+) -> Callable:
+    """`make_train_step` for a detector with fibres.
+
+    Level by level, the vectors of all images of the batch are shuffled together with their positions and cut
+    into fibres; each fibre is one step of the optimiser on that level. A remainder is dropped. On several
+    devices each takes an equal share of every fibre, so that the result does not depend on their number.
+
+    Args:
+      detector: with `fibres`.
+      optimizer: of all levels; if one level's steps are to leave the others alone, as `per_level` makes it.
+      weights: step → loss weights.
+      mesh: devices.
+      micro_batches: parts of a fibre, if they are not too small for that.
+      seed: of the shuffles, with the step.
+    """
+    fibres, devices = detector.fibres, mesh.size
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def fibre_gradient(params, constants, inputs, chosen, size, step_weights):
+        """Gradient and metrics of one fibre: `chosen` are rows of the flattened inputs."""
+
+        def loss(params, part):
+            return fibres.loss(params, constants, *part, size, step_weights)
+
+        rows = jax.tree.map(lambda x: x[chosen], inputs)
+        positions = chosen % math.prod(size)
+        parts = math.gcd(micro_batches, max(1, len(chosen) // _LEAST_PART))
+        parts = math.gcd(parts, len(chosen))
+        return jax.lax.pmean(micro_batched_grad(loss, params, (rows, positions), parts), "data")
+
+    def train_level(index, state, constants, inputs, key):
+        size = inputs[0].shape[1:3]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), inputs)
+        order = _shuffled(key, len(flat[0]), fibres.size, devices)
+        share = order[:, jax.lax.axis_index("data")]
+
+        def body(carry, chosen):
+            params, opt_state = carry
+            step_weights = weights(state.step)
+            gradient, metrics = fibre_gradient(params[index], constants, flat, chosen, size, step_weights)
+            gradients = tuple(
+                gradient if i == index else _absent(level, fibres.zero_grad) for i, level in enumerate(params)
+            )
+            updates, opt_state = optimizer.update(gradients, opt_state, params, step=state.step)
+            params = tuple(map(_apply, params, updates))
+            return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
+
+        (params, opt_state), metrics = jax.lax.scan(body, (state.params, state.opt_state), share)
+        means = {name: values.mean() for name, values in metrics.items()}
+        return TrainState(state.step, params, opt_state), means
+
+    def step(state, constants, features, labels):
+        inputs = detector.prepare(constants, features, labels)
+        inputs = jax.tree.map(lambda x: jax.lax.all_gather(x, "data", tiled=True), inputs)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), len(inputs))
+        metrics = {"loss": 0.0, "gradient_norm": 0.0}
+        for index, level in enumerate(inputs):
+            state, means = train_level(index, state, constants[index], level, keys[index])
+            metrics["loss"] += means.pop("loss")
+            metrics["gradient_norm"] += means.pop("gradient_norm")
+            metrics |= {f"level{index}/{name}": value for name, value in means.items()}
+        return state._replace(step=state.step + 1), metrics
+
+    sharded = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(P(), P(), P("data"), P("data")),
+        out_specs=P(),
+        check_vma=False,  # as in `make_train_step`
+    )
+    return jax.jit(sharded, donate_argnums=0, out_shardings=NamedSharding(mesh, P()))
+
+
+def _shuffled(key: jax.Array, rows: int, size: int, devices: int) -> jax.Array:
+    """Rows in random order, `[fibres, devices, share]`."""
+    size = min(size, rows)
+    count = rows // size
+    return jax.random.permutation(key, rows)[: count * size].reshape(count, devices, size // devices)
+
+
+def _absent(level, zero_grad: str):
+    return jax.tree.map(jnp.zeros_like, level) if zero_grad == "zeros" else None
+
+
+def _apply(level, updates):
+    return level if updates is None else optax.apply_updates(level, updates)

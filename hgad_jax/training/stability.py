@@ -1,0 +1,121 @@
+"""AltUB's stability report: test AUROC over a window of epochs, measured while training.
+
+Papers print the best of many evaluations on the test set. Mean and deviation over a window say what one gets
+without choosing. Nothing here is ever used to choose anything: neither the checkpoint, which stays the last,
+nor when to stop. Scores are those of the published protocol, with each image's class given.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.records import Record
+from hgad_jax.data.transforms import load_mask
+from hgad_jax.metrics.ranking import ranking_metrics
+from hgad_jax.scoring import published
+from hgad_jax.training import metric_log
+from hgad_jax.training.setup import Model, cache_directory, cached_features, evidence_function
+from hgad_jax.training.workdir import write_atomically
+
+FILE = "stability.json"
+_PREFIX = "test/"
+_READ = 32  # images at a time
+
+
+class Stability:
+    """Measures at the ends of epochs inside `config.eval.window`; without one, never."""
+
+    def __init__(
+        self,
+        config: Any,
+        model: Model,
+        records: Sequence[Record],
+        classes: Sequence[str],
+        directory: Path,
+        log: Callable[[str], None],
+    ):
+        self._config, self._model, self._records, self._log = config, model, records, log
+        self._directory = directory
+        self._labels = np.array(
+            [classes.index(r.class_name) for r in records if config.eval.window], np.int32
+        )
+        self._cache: FeatureCache | None = None  # of the test images, once they are needed
+
+    def due(self, step: int, steps_per_epoch: float) -> bool:
+        """Whether a step is the last one of an epoch inside the window that is to be measured."""
+        window = self._config.eval.window
+        if not window:
+            return False
+        epochs = step / steps_per_epoch
+        every = self._config.eval.every
+        ends = int(epochs / every) > int((step - 1) / steps_per_epoch / every)
+        return ends and window[0] <= int(epochs / every) * every <= window[1]
+
+    def measure(self, params: Any, constants: Any) -> dict[str, float]:
+        """Test AUROC now, mean over classes, for the log of metrics."""
+        if self._cache is None:
+            directory = cache_directory(self._config, self._directory)
+            self._cache = cached_features(
+                self._config, self._model.levels, self._records, directory, self._log
+            )
+            self._evidence = evidence_function(self._model)
+        parts = []
+        for start in range(0, len(self._records), _READ):
+            rows = np.arange(start, min(start + _READ, len(self._records)))
+            evidence = self._evidence(params, constants, self._cache.gather(rows), self._labels[rows])
+            own = np.asarray(evidence.class_log_prob)[np.arange(len(rows)), self._labels[rows]]
+            parts.append((*jax.device_get((evidence.log_likelihood, evidence.negative_entropy)), own))
+        likelihood, entropy = (
+            [np.concatenate(level) for level in zip(*(p[i] for p in parts), strict=True)] for i in (0, 1)
+        )
+        own = np.concatenate([p[2] for p in parts])
+        values = [
+            self._of_class(self._labels == k, likelihood, entropy, own) for k in np.unique(self._labels)
+        ]
+        names = sorted({name for value in values for name in value})
+        return {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
+
+    def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
+        name, transform = self._config.detector.name, transform_of(self._config.data)
+        terms = ([level[chosen] for level in term] for term in (likelihood, entropy))
+        maps = published.ANOMALY_MAPS[name](*terms, self._config.data.image_size)
+        records = [self._records[i] for i in np.flatnonzero(chosen)]
+        scores = published.image_scores(name, maps, own[chosen])
+        image = ranking_metrics(np.array([r.anomalous for r in records]), scores)
+        found = {"image_auroc": image["auroc"]} if image else {}
+        if any(r.mask for r in records):
+            nothing = np.zeros(maps.shape[1:], bool)
+            masks = [load_mask(r.mask, transform, image=r.path) if r.mask else nothing for r in records]
+            pixel = ranking_metrics(np.stack(masks), maps)
+            found |= {"pixel_auroc": pixel["auroc"]} if pixel else {}
+        return found
+
+    def report(self) -> None:
+        """Mean and standard deviation of what the log of metrics holds, to `stability.json`."""
+        if not self._config.eval.window:
+            return
+        lines = (self._directory / metric_log.FILE).read_text().splitlines()
+        measured = [m for m in map(json.loads, lines) if any(k.startswith(_PREFIX) for k in m)]
+        names = sorted({k for m in measured for k in m if k.startswith(_PREFIX)})
+        values = {n.removeprefix(_PREFIX): [m[n] for m in measured if n in m] for n in names}
+        result = {
+            "window": list(self._config.eval.window),
+            "steps": [m["step"] for m in measured],
+            **{
+                name: {"mean": float(np.mean(v)), "std": float(np.std(v)), "best": max(v), "last": v[-1]}
+                for name, v in values.items()
+            },
+        }
+        write_atomically(self._directory / FILE, json.dumps(result, indent=2) + "\n")
+        for name, v in values.items():
+            self._log(
+                f"Test {name} over {len(v)} evaluations in epochs {result['window'][0]:g} to "
+                f"{result['window'][1]:g}: {np.mean(v):.4f} ± {np.std(v):.4f} (best, chosen on the test set: "
+                f"{max(v):.4f})"
+            )

@@ -1,0 +1,49 @@
+"""What a step changes, and the gradient that it is made of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class TrainState(NamedTuple):
+    """What a step changes."""
+
+    step: jax.Array  # [] int32, steps done
+    params: Any
+    opt_state: Any
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """State before the first step."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def micro_batched_grad(loss: Callable, params: Any, batch: Any, micro_batches: int):
+    """Gradient and metrics of a loss that is a mean over images, computed part by part.
+
+    Parts whose activations fit the processor's cache are faster on a CPU and need less memory everywhere.
+
+    Args:
+      loss: (params, part of the batch) → (scalar, metrics).
+      params: differentiated.
+      batch: pytree of `[B, ...]`.
+      micro_batches: number of parts; divides B.
+
+    Returns:
+      Gradients and metrics (the loss itself under "loss"), averaged over the parts.
+    """
+
+    def grad(part):
+        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, part)
+        return gradient, {"loss": value, **metrics}
+
+    if micro_batches == 1:
+        return grad(batch)
+    parts = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
+    shapes = jax.eval_shape(grad, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    summed, _ = jax.lax.scan(lambda acc, part: (jax.tree.map(jnp.add, acc, grad(part)), None), zeros, parts)
+    return jax.tree.map(lambda x: x / micro_batches, summed)

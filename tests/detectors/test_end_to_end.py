@@ -1,0 +1,83 @@
+"""Each detector from its config and a folder of images to results, by both protocols."""
+
+import json
+
+import numpy as np
+import pytest
+from trees import TINY, add_class
+
+from configs import cflow, fastflow, padim, spade
+from hgad_jax.errors import UserError
+from hgad_jax.evaluation.evaluate import evaluate
+from hgad_jax.training import loop
+
+SHARED = {key: value for key, value in TINY.items() if key.split(".")[0] != "detector"}
+SMALL = {"detector.num_blocks": 2, "train.epochs": 2.0, "train.stage_two_epoch": 0.0}
+FIBRES = {"detector.fibre": 256, "detector.condition_channels": 8, "altub.freeze_interval": 2}
+FIBRES |= {"detector.regions": 4, "eval.window": (1, 2)}
+CONFIGS = {
+    "cflow": (lambda: cflow.get_config("altub"), SMALL | FIBRES),
+    "fastflow": (lambda: fastflow.get_config("paper,altub"), SMALL | {"train.batch_size": 8}),
+    "padim": (padim.get_config, {"detector.dimensions": 20, "train.epochs": 0.0}),
+    "spade": (spade.get_config, {"detector.gallery": 16, "detector.neighbours": 5, "train.epochs": 0.0}),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("detectors")
+    for name in ("brick", "grass"):
+        add_class(place / "data", name)
+    return place
+
+
+def make_config(name, place, **changes):
+    make, settings = CONFIGS[name]
+    config = make()
+    fitted = {"data.root": str(place / "data"), "cache.dir": str(place / "cache")}
+    config.update_from_flattened_dict(SHARED | settings | fitted | changes)
+    return config
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_trains_and_evaluates(name, place):
+    config, folder = make_config(name, place), place / name
+    state = loop.train(config, folder)
+    assert int(state.step) == (4 if config.train.epochs else 0)
+    results = {}
+    for protocol in ("calibrated", "paper"):
+        results[protocol] = evaluate(folder, protocol=protocol, log=lambda line: None)
+        for metrics in results[protocol]["classes"].values():
+            assert np.isfinite(metrics["image_auroc"])
+            assert np.isfinite(metrics["pixel_auroc"])
+    assert results["calibrated"]["class_accuracy"] >= 0.9
+    # A white square on a texture: easy, even for a flow that has hardly been trained.
+    assert results["calibrated"]["mean"]["image_auroc"] > 0.9
+    if config.eval.window:  # epochs 1 and 2: the last of them is what the model is evaluated with
+        report = json.loads((folder / "stability.json").read_text())
+        assert report["steps"] == [2, 4]
+        for metric in ("image_auroc", "pixel_auroc"):
+            found = report[metric]
+            assert found["last"] == pytest.approx(results["paper"]["mean"][metric], abs=1e-6)
+            assert found["best"] == pytest.approx(max(found["last"], 2 * found["mean"] - found["last"]))
+            assert found["std"] == pytest.approx(abs(found["last"] - found["mean"]))
+    messages = []
+    loop.train(config, folder, log=messages.append)
+    if config.train.epochs:
+        assert any("nothing to train" in message for message in messages)
+
+
+def test_one_class_alone(place):
+    config = make_config("padim", place, **{"data.class_name": "grass"})
+    loop.train(config, place / "one")
+    assert set(evaluate(place / "one", log=lambda line: None)["classes"]) == {"grass"}
+    assert json.loads((place / "one" / "config.json").read_text())["data"]["class_name"] == "grass"
+    config.data.class_name = "gravel"
+    with pytest.raises(UserError, match=r"'gravel', which .* does not have; its classes are brick, grass"):
+        loop.train(config, place / "none")
+
+
+def test_a_fitted_detector_is_not_trained(place):
+    config = make_config("spade", place, **{"train.epochs": 1.0})
+    with pytest.raises(UserError, match=r"config\.train\.epochs is 1.0, expected 0: spade is fitted"):
+        loop.train(config, place / "trained spade")

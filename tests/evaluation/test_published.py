@@ -1,0 +1,81 @@
+"""The published tables: their means are those of their rows, and the right one is found."""
+
+import numpy as np
+import pytest
+
+from configs import cflow, default, fastflow, padim
+from hgad_jax.evaluation.published import differences, published
+from hgad_jax.evaluation.published_tables import TABLES
+
+# What would fit the mean: in two cells the source has another digit.
+MISPRINTS = {("padim", "leather", 1): 97.8, ("spade", "wood", 1): 87.4}
+COUNTS = {"mvtec_ad": 15, "btad": 3, "mvtec_3d_rgb": 10, "visa": 12, "union": 40}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{t.method} {t.dataset} {t.backbone}")
+def test_the_printed_mean_is_that_of_the_rows(table):
+    assert len(table.mean) == len(table.columns)
+    if not table.rows:
+        assert table.dataset == "stc"
+        return
+    assert len(table.rows) == COUNTS[table.dataset]
+    # As printed, to the last digit; sources rounded their rows first, or cut the mean off.
+    digits = 2 if any(round(v, 1) != v for v in table.mean) else 1
+    digits = 0 if table.method.startswith("fastflow") and table.mean == (97,) else digits
+    for column, mean in enumerate(table.mean):
+        values = [
+            MISPRINTS.get((table.method, name, column), row[column]) for name, row in table.rows.items()
+        ]
+        assert all(50 < v <= 100 for v in values)
+        assert abs(np.mean(values) - mean) <= 1.01 * 10.0**-digits
+
+
+def test_no_two_tables_are_for_the_same_run():
+    keys = [(t.method, t.dataset, t.backbone) for t in TABLES]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_matching_run_finds_its_figures():
+    config = cflow.get_config("wide_resnet50_2", dataset="mvtec_ad", paper=True)
+    found = published(config)
+    assert found["method"] == "cflow"
+    assert found["mean"] == {"image_auroc": 0.9826, "pixel_auroc": 0.9862, "pixel_aupro": 0.946}
+    assert found["classes"]["transistor"]["pixel_aupro"] == 0.814
+    assert differences(config) == []
+
+
+def test_a_run_of_one_class_gets_that_class():
+    config = padim.get_config("resnet18,screw", dataset="mvtec_ad", paper=True)
+    found = published(config)
+    assert found["classes"] == {"screw": {"image_auroc": 0.759, "pixel_auroc": 0.978}}
+    assert found["mean"] == found["classes"]["screw"]
+
+
+def test_altub_and_u_flow_have_tables_of_their_own():
+    def mean(*args, **kwargs):
+        return published(cflow.get_config(*args, dataset="mvtec_ad", paper=True, **kwargs))["mean"]
+
+    assert mean("altub")["image_auroc"] == 0.984
+    assert mean("", condition=False) == {"pixel_auroc": 0.9686}
+    assert published(fastflow.get_config("altub", dataset="btad", paper=True))["mean"]["pixel_auroc"] == 0.982
+
+
+def test_other_settings_are_named():
+    config = cflow.get_config("wide_resnet50_2", dataset="mvtec_ad", paper=True)
+    config.train.epochs = 8.0
+    config.detector.fibre = 8192
+    assert differences(config) == [
+        "config.detector.fibre is 8192, published with 256",
+        "config.train.epochs is 8.0, published with 200.0",
+    ]
+    config = default.get_config()
+    config.data.name, config.backbone.name = "btad", "tf_efficientnet_b6.aa_in1k"
+    config.backbone.taps = ["blocks.4"]  # as it reads back from JSON
+    assert "config.train.epochs is 8.0, published with 200.0" in differences(config)
+    assert not any("taps" in line for line in differences(config))
+
+
+def test_nothing_is_made_up():
+    assert published(default.get_config()) is None
+    assert differences(default.get_config()) == []
+    assert published(cflow.get_config("wide_resnet50_2,01", dataset="stc", paper=True)) is None
