@@ -110,8 +110,8 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     # the flow for each), or "given"
     scoring.classes = "inferred"
     scoring.threshold = "conformal"  # from calibration.false_alarm_rate, or a number: a manual threshold
-    scoring.image_map = "position"  # how levels and terms are combined for the image score
-    scoring.pixel_map = "level"  # and for the heat map; names in hgad_jax/scoring/combination.py
+    scoring.image_map = "level"  # how levels and terms are combined for the image score
+    scoring.pixel_map = "log_exponential"  # and for the heat map; names in hgad_jax/scoring/combination.py
     scoring.top_fraction = 0.01  # image score: mean of this share of highest pixels; 0: the maximum
     scoring.sigma = 0.0  # pixels; Gaussian smoothing of the maps
     # an image is of no known class if every level is unlike good images at all but this share of positions

@@ -42,7 +42,9 @@ def test_a_tiled_image_is_scored_from_its_blended_map(tiled):
     ids = np.full(4, k, np.int32)
     evidence = scorer.evidence(tiles, ids)
     constants = of_classes(scorer.calibration.constants, ids)
-    maps = COMBINATIONS["position"](evidence.log_likelihood, evidence.negative_entropy, constants, SIDE)
+    maps = COMBINATIONS[scorer.config.scoring.image_map](
+        evidence.log_likelihood, evidence.negative_entropy, constants, SIDE
+    )
     whole = blend(np.asarray(maps), scorer.transform)
     highest = np.sort(whole.ravel())[-int(np.ceil(0.01 * whole.size)) :]
     assert found.score == pytest.approx(highest.mean(), rel=1e-4)
