@@ -9,7 +9,7 @@ from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.training.loop import train
 
-QUICK = ("resnet18", "mobilenetv3_small_100", "deit_tiny_distilled_patch16_224")
+QUICK = ("mobilenetv3_small_100",)
 SETTINGS = {
     "backbone__source": "random",
     "detector__conditioning": "none",
