@@ -18,7 +18,7 @@ class Decided(NamedTuple):
 
     thresholds: tuple[Threshold, ...] | None  # per class; None where scores have none
     called: np.ndarray | None  # called anomalous, as predict.py does, bool [N]
-    unknown: np.ndarray  # taken for an image of no known class, which is called anomalous too, bool [N]
+    unknown: np.ndarray  # called anomalous and like no known class, bool [N]
     level: np.ndarray  # the score, [N]; on the scale where the threshold is 0.5 if there is one
 
 
@@ -29,8 +29,9 @@ def decide(scored: Scored, thresholds: Sequence[Threshold], strangeness_limits: 
         own = scored.class_ids == k
         level[own] = normalized(scored.image[own], threshold)
     values = np.array([threshold.value for threshold in thresholds])
-    unknown = scored.strangeness > np.asarray(strangeness_limits)[scored.class_ids]
-    return Decided(tuple(thresholds), (scored.image > values[scored.class_ids]) | unknown, unknown, level)
+    called = scored.image > values[scored.class_ids]
+    unknown = called & (scored.strangeness > np.asarray(strangeness_limits)[scored.class_ids])
+    return Decided(tuple(thresholds), called, unknown, level)
 
 
 def undecided(scored: Scored) -> Decided:

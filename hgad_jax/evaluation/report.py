@@ -179,10 +179,7 @@ def _legend(decided: Decided) -> str:
     """How to read pictures and scores."""
     scores = ""
     if decided.called is not None:
-        scores = (
-            " In brackets: the score from 0 to 1. An image is called defective above 0.5, or if it is of no "
-            "known class."
-        )
+        scores = " In brackets: the score from 0 to 1, an image being called defective above 0.5."
     levels = np.linspace(0, _HIGHEST, 25)
     unit = Threshold(1.0, 0.0, (0.0, 0.0), 0, "unit", 0.0)
     colours = overlay(np.full((1, len(levels), 3), 153, np.uint8), levels[None], unit)[0]

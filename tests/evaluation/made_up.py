@@ -71,5 +71,5 @@ def _by_brightness(images, files, place: Path) -> Scored:
     used = images.labels.copy()
     used[0] = len(images.classes) - 1  # one image is taken for another class
     strangeness = np.zeros(len(images))
-    strangeness[1] = 2  # and one for none
+    strangeness[len(images) - 1] = 2  # and one for none
     return Scored(scores, used, maps, strangeness, likelihood)

@@ -21,10 +21,10 @@ def test_each_image_by_the_class_it_was_scored_as():
         strangeness=np.array([0.0, 0.0, 0.0, 5.0, 5.0]),
         likelihood=None,
     )
-    decided = decide(scored, (threshold(1.0), threshold(2.0)), np.array([4.0, 6.0]))
-    assert decided.called.tolist() == [True, False, False, True, True], "above, not at; and strange"
-    assert decided.unknown.tolist() == [False, False, False, True, False]
-    assert decided.level[[2]] == 0.5
+    decided = decide(scored, (threshold(1.0), threshold(2.0)), np.array([4.0, 4.5]))
+    assert decided.called.tolist() == [True, False, False, False, True], "above, not at"
+    assert decided.unknown.tolist() == [False, False, False, False, True], "of those, the strange ones"
+    assert decided.level[2] == 0.5
     assert (decided.level[[0, 4]] > 0.5).all()
     assert (decided.level[[1, 3]] < 0.5).all()
 
@@ -36,7 +36,8 @@ def test_counts_are_of_the_true_classes(tmp_path):
             own = test.labels == k
             assert counts[name]["false_alarms"] == np.sum(decided.called[own] & ~test.anomalous[own])
             assert counts[name]["misses"] == np.sum(~decided.called[own] & test.anomalous[own])
-            assert counts[name]["unknown"] == (1 if k == 0 else 0)
+            assert counts[name]["unknown"] == np.sum(decided.unknown[own])
+        assert decided.unknown.sum() == 1
         assert 0 < sum(c["misses"] + c["false_alarms"] for c in counts.values()) < len(test)
 
 

@@ -117,16 +117,17 @@ def test_decisions_are_counted(run, results):
     found, table = results
     scorer = load_scorer(run)
     records = load_dataset(scorer.config.data).test
-    image, _, class_ids = scored(scorer, records)
     predictor = Predictor.load(run)
-    called = np.array([predictor(record.path).anomalous for record in records])
-    assert (called >= (image > np.array([scorer.thresholds[k].value for k in class_ids]))).all()
+    predictions = [predictor(record.path) for record in records]
+    called = np.array([prediction.anomalous for prediction in predictions])
+    unknown = np.array([prediction.class_name == "unknown" for prediction in predictions])
     anomalous = np.array([record.anomalous for record in records])
     for k, (name, rows) in enumerate((("brick", slice(0, 6)), ("grass", slice(6, 12)))):
         values = found["classes"][name]
         assert values["threshold"] == scorer.thresholds[k].value
         assert values["false_alarms"] == np.sum(called[rows] & ~anomalous[rows])
         assert values["misses"] == np.sum(~called[rows] & anomalous[rows])
+        assert values["unknown"] == np.sum(unknown[rows])
     alarms, misses = np.sum(called & ~anomalous), np.sum(~called & anomalous)
     assert f"{alarms} of 6 good images called defective, {misses} of 6 defective ones missed" in table
 
