@@ -7,9 +7,9 @@ The step is that of a batch of 8 images of 256 pixels at EfficientNet-Lite0's th
 40 channels, 2,048 of 112 and 512 of 320. The vectors of a level are shuffled together with their positions
 and cut into fibres of 256, with one step of Adam on −log sigmoid of the likelihood per dimension for each.
 Both sides start from the same weights and take the same fibres; it is first checked that they have the same
-loss and the same parameters after a step of 4 images. Then rounds alternate. `--equal` gives every level
-8,192 vectors instead, of 16 × 16 positions: there the widest level, bound by matrix products on both sides,
-takes most of the time.
+loss and parameters after a step of 4 images. Then rounds alternate. `--equal` gives every level 8,192
+vectors instead, of 16 × 16 positions: there the widest level, bound by matrix products on both sides, takes
+most of the time.
 
 The last line is JSON. The ratio is PyTorch's time over ours, of medians: above one, hgad_jax is faster.
 """

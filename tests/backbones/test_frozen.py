@@ -14,7 +14,6 @@ from hgad_jax.errors import UserError
 
 FAMILIES = (
     "tf_efficientnet_lite0",
-    "tf_efficientnet_b0",
     "resnet18",
     "mobilenetv3_small_100",
     "deit_tiny_distilled_patch16_224",

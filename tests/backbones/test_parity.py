@@ -18,7 +18,6 @@ QUICK = (
     "resnet18",
     "resnet50",
     "mobilenetv3_small_100",
-    "mobilenetv3_large_100",
     "deit_tiny_distilled_patch16_224",
     "cait_xxs24_224",
 )

@@ -13,7 +13,7 @@ def test_every_row_of_the_table_is_there(tmp_path, monkeypatch, capsys):
     arguments = [
         *("compare.py", f"--magnetic-tile={tmp_path}/tiles/brick", f"--out={tmp_path}/out"),
         *("--datasets", "magnetic_tile", "--detectors", "U-FLOW", "PaDiM"),
-        *("--minutes=0.01", "--image-size=64"),
+        *("--minutes=0.000001", "--image-size=64"),
     ]
     monkeypatch.setattr(sys, "argv", arguments)
     compare = load("compare")
