@@ -138,7 +138,7 @@ def test_a_missing_root_and_a_class_without_good_images(tmp_path):
     refused(
         *("train.py", CONFIG, "--config.data.root=data", "--workdir=run"),
         cwd=tmp_path,
-        pattern="class 'grass' has no good training images: none found in '.*grass/train/good'",
+        pattern="class 'grass' has no good training images: none found in: '.*grass/train/good'",
     )
     assert not (tmp_path / "run").exists(), "nothing is made for a run that cannot start"
 

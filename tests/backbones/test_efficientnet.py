@@ -148,7 +148,7 @@ def test_photographs_are_recognised_by_its_larger_siblings(name):
     coffee, chelsea, rocket = np.asarray(logits).argsort()
     assert coffee[-1] == 967
     assert set(chelsea[-3:]) <= {281, 282, 283, 284, 285}
-    assert rocket[-1] in (657, 744)
+    assert {657, 744} <= set(rocket[-5:])  # beside space shuttle and, for the scaffold, drilling platform
 
 
 def test_number_of_parameters_is_the_published_one(state, everything):

@@ -128,7 +128,8 @@ def test_from_python_the_same_as_in_the_table(everything, predictor):
 
 def test_heat_maps_are_coloured_where_the_defect_is_and_pale_elsewhere(everything, predictor):
     out, _, _ = everything
-    assert Image.open(out / "heatmaps" / "scale.png").size[0] > 100
+    with Image.open(out / "heatmaps" / "scale.png") as scale:
+        assert scale.size[0] > 100
     for row in rows(out):
         shown = np.asarray(Image.open(out / "heatmaps" / f"{row['output']}.png"), float)
         original = np.asarray(Image.open(row["path"]).convert("RGB"), float)
@@ -147,7 +148,8 @@ def test_contours_are_those_of_the_map(everything, predictor):
     out, _, _ = everything
     for row in rows(out):
         content = json.loads((out / "contours" / f"{row['output']}.json").read_text())
-        image = Image.open(row["path"])
+        with Image.open(row["path"]) as image:
+            image.load()
         assert (content["height"], content["width"]) == image.size[::-1]
         decided = predictor(image)
         assert content["threshold"] == pytest.approx(decided.map_threshold)

@@ -10,7 +10,7 @@ from trees import add_class, tiny_config
 from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.training import loop
-from hgad_jax.training.batches import training_batches
+from hgad_jax.training.batches import training_features
 from hgad_jax.training.setup import build_model, cached_features, load_usable
 
 
@@ -27,8 +27,8 @@ def prepared(tmp_path_factory):
 
 
 def first(config, model, data, start=0, count=3):
-    batches = training_batches(config, model.levels, data, start)
-    return list(itertools.islice(batches, count))
+    batches = training_features(config, model.levels, data.records, data.cache, data.train, start)
+    return [(features, data.labels[indices]) for features, indices in itertools.islice(batches, count)]
 
 
 def rotated(config, degrees):
