@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import jax
 import numpy as np
 import pytest
 from parity import rule
@@ -34,7 +35,7 @@ if INSTALLED:
         timm_reference.fill(model, shapes)
         theirs = timm_reference.run(model, name, size, taps)
         params = convert(rule.state_dict(shapes), spec, abstract_params(spec, taps), name=name, file="rule")
-        ours = spec.network(taps).apply({"params": params}, rule.image(size)[None])
+        ours = jax.jit(spec.network(taps).apply)({"params": params}, rule.image(size)[None])
         for tap, found in zip(taps, ours, strict=True):
             error = np.linalg.norm(found[0] - theirs[tap]) / np.linalg.norm(theirs[tap])
             assert error < 1e-4, tap
