@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo compare test test-all lint clean
+.PHONY: demo compare test test-all soak lint clean
 
 demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; about ten minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
@@ -21,6 +21,9 @@ test: $(VENV)/.test  ## everything that is not marked slow
 
 test-all: $(VENV)/.test  ## slow tests too
 	$(BIN)/python -m pytest -n 2
+
+soak: $(VENV)/.test  ## kills training 50 times and compares; about a quarter of an hour
+	$(BIN)/python tests/soak.py --kills=50 --terms=10 --damages=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

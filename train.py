@@ -7,14 +7,24 @@ from hgad_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, a file of configs/.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, cache.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: number of this one, from 0.")
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat", 60, "Several processes: seconds until a silent one is dead.", 1
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main():
     """Trains in --workdir."""
-    from hgad_jax.training.loop import train  # after the flags: importing jax takes a second
+    from hgad_jax.training import processes  # after the flags: importing jax takes a second
+    from hgad_jax.training.loop import train
 
-    train(_CONFIG.value, _WORKDIR.value, log=cli.say)
+    processes.initialize(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, heartbeat=_HEARTBEAT.value
+    )
+    train(_CONFIG.value, _WORKDIR.value, log=cli.say if processes.is_first() else lambda line: None)
 
 
 if __name__ == "__main__":

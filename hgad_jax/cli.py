@@ -1,14 +1,16 @@
 """What the scripts share: flags parsed, errors for the user shown as such."""
 
 import contextlib
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from hgad_jax.errors import UserError
+from hgad_jax.errors import Interrupted, UserError
 
 
 def say(line: str) -> None:
@@ -18,6 +20,8 @@ def say(line: str) -> None:
 
 def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     """Parses flags and runs `main`; a `UserError` ends the program with its message and status 2.
+
+    SIGTERM ends it with status 75, `EX_TEMPFAIL`; where training can save before, it does.
 
     Args:
       main: called without arguments.
@@ -29,10 +33,13 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             _fail(f"Unexpected argument {argv[1]!r}: settings are given as --name=value.")
         logging.set_verbosity(logging.WARNING)  # what is meant for the user goes through `say`
         logging.get_absl_handler().setFormatter(None)
+        signal.signal(signal.SIGTERM, _terminated)
         try:
             main(argv[1:]) if arguments else main()
         except UserError as error:
             _fail(str(error))
+        except Interrupted as stop:
+            _end(f"stopped: {stop}", os.EX_TEMPFAIL)
         except OSError as error:
             if not str(error).startswith("Configuration is not available"):
                 raise
@@ -42,6 +49,10 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
 
     with _config_errors():
         app.run(guarded, flags_parser=_parse)
+
+
+def _terminated(*_: object) -> None:
+    raise Interrupted("SIGTERM, before there was anything to save. Running the same command begins again.")
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -78,7 +89,14 @@ def _config_errors():
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    _end(f"error: {message}", 2)
+
+
+def _end(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
     sys.stderr.flush()
     sys.stdout.flush()
-    sys.exit(2)
+    jax = sys.modules.get("jax")
+    if status == 2 and jax and jax.distributed.is_initialized():
+        os._exit(status)  # an ordinary end would wait for the other processes, which wait for this one
+    sys.exit(status)

@@ -17,7 +17,8 @@ from hgad_jax.scoring.constants import of_classes
 from hgad_jax.scoring.decision import decide
 from hgad_jax.scoring.scores import Scores
 from hgad_jax.scoring.threshold import Threshold
-from hgad_jax.training import checkpoints, workdir
+from hgad_jax.training import checkpoints, provenance, workdir
+from hgad_jax.training.mesh import data_mesh, per_image, replicate
 from hgad_jax.training.pseudo_classes import regrouped
 from hgad_jax.training.setup import (
     Model,
@@ -87,7 +88,7 @@ def load_scorer(
     Raises:
       UserError: no run, no checkpoint, or one that cannot be read.
     """
-    directory = Path(directory)
+    directory = workdir.local_path(directory)
     config = workdir.load_config(directory)
     if false_alarm_rate is not None:
         config.calibration.false_alarm_rate = false_alarm_rate
@@ -120,11 +121,12 @@ def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model
         if step is None:
             raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
         metadata = checkpoints.read_metadata(manager, step)
+        provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
         names = tuple(metadata["classes"])
         model = build_model(config, len(names))
         abstract = abstract_model(model)
         abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
-        return names, step, model, checkpoints.restore(manager, step, abstract)
+        return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
 
 
 def _evidence(
@@ -139,20 +141,17 @@ def _evidence(
             class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
         return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)
 
-    @jax.jit
-    def of_images(variables, params, constants, images, class_ids) -> Evidence:
+    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
         return look(params, constants, model.levels.apply(variables, images), class_ids)
 
-    of_features = jax.jit(look)
-
-    def ids(class_ids):
-        return None if class_ids is None else jnp.asarray(class_ids)
+    of_images = per_image(look_at_images, replicated=3, together=transform.num_tiles)
+    of_features = per_image(look, replicated=2, together=transform.num_tiles)
 
     def from_images(images, class_ids=None) -> Evidence:
-        return of_images(model.levels.variables, *weights, jnp.asarray(images), ids(class_ids))
+        return of_images(model.levels.variables, *weights, images, class_ids)
 
     def from_features(features, class_ids=None) -> Evidence:
-        return of_features(*weights, tuple(jnp.asarray(x) for x in features), ids(class_ids))
+        return of_features(*weights, tuple(features), class_ids)
 
     return from_images, from_features
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from hgad_jax.backbones.levels import Levels
@@ -36,9 +37,14 @@ def training_features(
       start: the first step.
 
     Yields:
-      Features, and the numbers of the examples in the cache `[B]`.
+      Features, and the numbers of the examples in the cache `[B]`: this process's part of each batch.
     """
-    settings = {"batch_size": config.train.batch_size, "seed": config.seed}
+    settings = {
+        "batch_size": config.train.batch_size,
+        "seed": config.seed,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
     if not config.data.get("rotation", 0.0):
         order = training_indices(len(chosen), **settings)
         while True:

@@ -10,9 +10,8 @@ it gets its final name, and the seal is compared before orbax reads any of them.
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
-import json
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +21,13 @@ import jax
 import orbax.checkpoint as ocp
 
 from hgad_jax.errors import UserError
+from hgad_jax.training import processes
+from hgad_jax.training.mesh import data_mesh
+from hgad_jax.training.seal import check_seal, damage, seal
 
 FORMAT = 1  # raised when older code could not read what this one writes, or the other way round
 _ITEMS = ("params", "opt_state", "constants", "calibration")
-_SEAL = "sha256.json"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
-# What orbax keeps for itself there and writes again after the seal; nothing of it is read here.
-_NOT_SEALED = (_SEAL, "_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def versions() -> dict[str, str]:
@@ -47,6 +46,7 @@ def open_manager(workdir: Path, *, keep: int = 2, read_only: bool = False) -> It
             max_to_keep=None if read_only else keep,
             read_only=read_only,
             create=not read_only,
+            cleanup_tmp_directories=not read_only,  # what a killed run left half-written
             async_options=sealing,
         )
         manager = ocp.CheckpointManager(folder, options=options)
@@ -68,15 +68,59 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
       items: pytrees of arrays by the names `params`, `opt_state`, `constants`, `calibration`.
       metadata: JSON.
     """
+    if step in manager.all_steps():  # of the same run, so it is the same
+        return
     arrays = {name: _describe(items[name]) for name in _ITEMS}
     metadata = {"format": FORMAT, "step": step, "versions": versions(), "arrays": arrays, **metadata}
     trees = {name: ocp.args.StandardSave(items[name]) for name in _ITEMS}
-    manager.save(step, args=ocp.args.Composite(metadata=ocp.args.JsonSave(metadata), **trees))
+    manager.save(step, args=ocp.args.Composite(metadata=ocp.args.JsonSave(metadata), **trees), force=True)
 
 
 def latest_step(manager: ocp.CheckpointManager) -> int | None:
-    """Step of the newest whole checkpoint, None without one."""
-    return manager.latest_step()
+    """Step of the newest whole checkpoint, None without one; newer damaged ones are warned of.
+
+    Raises:
+      UserError: there are checkpoints and all are damaged.
+    """
+    manager.wait_until_finished()  # what is being written is not whole yet
+    damaged = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        reason = damage(Path(manager.directory) / str(step))
+        if reason is None:
+            for newer, found in damaged.items():
+                logging.getLogger("absl").warning(
+                    "%s/%d: this checkpoint is damaged (%s). It is SKIPPED for the one before, of step %d.",
+                    *(manager.directory, newer, found, step),
+                )
+            return step
+        damaged[step] = reason
+    if damaged:
+        newest = max(damaged)
+        raise _cannot_be_read(manager, newest, damaged[newest])
+    return None
+
+
+def set_aside(manager: ocp.CheckpointManager, newest: int | None) -> None:
+    """Moves checkpoints past the newest whole one, which are damaged, to `damaged/` in the workdir.
+
+    Left in place they would be in the way when training comes to their step again.
+    """
+    damaged = [step for step in manager.all_steps() if newest is not None and step > newest]
+    if not damaged:
+        return
+    folder = Path(manager.directory)
+    processes.barrier("damaged checkpoints were seen by all")
+    if processes.is_first():
+        for step in damaged:
+            (folder.parent / "damaged").mkdir(exist_ok=True)
+            (folder / str(step)).rename(_free_name(folder.parent / "damaged" / str(step)))
+    processes.barrier("damaged checkpoints were moved")
+    manager.reload()
+
+
+def _free_name(path: Path) -> Path:
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def read_metadata(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
@@ -86,7 +130,7 @@ def read_metadata(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
       UserError: it cannot be read, or a newer version of hgad_jax wrote it.
     """
     with _explained(manager, step):
-        _check_seal(Path(manager.directory) / str(step))
+        check_seal(Path(manager.directory) / str(step))
         args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
         metadata = manager.restore(step, args=args)["metadata"]
     if metadata["format"] != FORMAT:
@@ -102,7 +146,7 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: dict[str, Any])
     """Restores the items named in `abstract`, a dict of pytrees of `jax.ShapeDtypeStruct`.
 
     Shardings given in `abstract` decide where the arrays go, whatever devices wrote them; without one, an
-    array goes to the first local device.
+    array goes to the first device or, with several processes, to all devices.
 
     Raises:
       UserError: an item is missing, damaged, or of another shape.
@@ -118,7 +162,8 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: dict[str, Any])
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    mesh = data_mesh(jax.devices() if jax.process_count() > 1 else jax.devices()[:1])
+    sharding = leaf.sharding or jax.NamedSharding(mesh, jax.P())
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
@@ -136,30 +181,9 @@ def _check_arrays(item: str, stored: dict[str, str], expected: dict[str, str]) -
 
 
 def _seal(folder: Path) -> None:
-    """Notes size and SHA-256 of all files of the checkpoint that is about to get its final name."""
+    """Seals the checkpoint about to get its final name; orbax calls this in the first process only."""
     for unfinished in folder.glob(_UNFINISHED):
-        files = {str(path.relative_to(unfinished)): _fingerprint(path) for path in _files(unfinished)}
-        (unfinished / _SEAL).write_text(json.dumps(files, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _check_seal(checkpoint: Path) -> None:
-    """Raises ValueError or OSError that name a file which is not as it was when it was sealed."""
-    sealed = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
-    for name, (size, digest) in sealed.items():
-        found_size, found_digest = _fingerprint(checkpoint / name)
-        if found_size != size:
-            raise ValueError(f"{name} has {found_size} bytes, expected {size}")
-        if found_digest != digest:
-            raise ValueError(f"{name} is damaged: its SHA-256 is not the one noted when it was written")
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_SEALED)
-
-
-def _fingerprint(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        seal(unfinished)
 
 
 @contextlib.contextmanager
@@ -171,13 +195,17 @@ def _explained(manager, step):
     except UserError:
         raise
     except Exception as error:  # damage shows itself in too many types to list
-        older = [s for s in manager.all_steps() if s < step]
-        remedy = f"go on from step {max(older)}" if older else "train anew"
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{manager.directory}/{step}: this checkpoint cannot be read ({reason}). It is cut short, "
-            f"damaged or of another model. Move the folder away to {remedy}."
-        ) from error
+        raise _cannot_be_read(manager, step, reason) from error
+
+
+def _cannot_be_read(manager, step: int, reason: str) -> UserError:
+    older = [s for s in manager.all_steps() if s < step and damage(Path(manager.directory) / str(s)) is None]
+    remedy = f"go on from step {max(older)}" if older else "train anew"
+    return UserError(
+        f"{manager.directory}/{step}: this checkpoint cannot be read ({reason}). It is cut short, "
+        f"damaged or of another model. Move the folder away to {remedy}."
+    )
 
 
 @contextlib.contextmanager

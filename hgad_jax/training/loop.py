@@ -19,10 +19,22 @@ from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.decision import decide, describe_thresholds
-from hgad_jax.training import checkpoints, optimizers, pseudo_classes, schedules, workdir
+from hgad_jax.training import (
+    checkpoints,
+    interrupt,
+    optimizers,
+    processes,
+    provenance,
+    pseudo_classes,
+    schedules,
+    workdir,
+)
 from hgad_jax.training.batches import training_features
 from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.metric_log import MetricLog
+from hgad_jax.training.disk_errors import disk_errors
+from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
+from hgad_jax.training.metric_log import MetricLog, NoLog
+from hgad_jax.training.progress import Pace, describe_devices
 from hgad_jax.training.setup import (
     Model,
     abstract_model,
@@ -34,7 +46,7 @@ from hgad_jax.training.setup import (
     visible_boxes,
 )
 from hgad_jax.training.stability import Stability
-from hgad_jax.training.step import TrainState, data_mesh, init_state, make_train_step, replicate, shard_batch
+from hgad_jax.training.step import TrainState, init_state, make_train_step
 
 _READ = 32  # images at a time from the cache, outside of training steps
 
@@ -71,20 +83,35 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     Raises:
       UserError: something in config, data or folder that the user can mend, or a loss that is not finite.
     """
-    directory = Path(directory)
+    directory = workdir.local_path(directory)
     config = config.copy_and_resolve_references()
     config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
     mesh = data_mesh()
     validate(config, mesh.size)
     dataset = load_usable(config, directory, log)
-    workdir.prepare(directory, config)
+    _prepare(directory, config)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
     data = _training_set(config, dataset, cache)
     log(_describe(dataset, data, model, mesh))
-    with checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager:
-        return _train(config, model, data, dataset.classes, manager, directory, mesh, log)
+    with (
+        processes.others_may_die(),
+        disk_errors(directory),
+        workdir.locked(directory),
+        interrupt.watching() as stop,
+        checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
+    ):
+        return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
+
+
+def _prepare(directory: Path, config) -> None:
+    """The first process saves the config; the others then find theirs to be the same."""
+    if processes.is_first():
+        workdir.prepare(directory, config)
+    processes.barrier("the config is saved")
+    if not processes.is_first():
+        workdir.prepare(directory, config)
 
 
 def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
@@ -143,9 +170,9 @@ def _schedule(config, num_examples: int) -> _Schedule:
     return _Schedule(steps(train.epochs), optimizer, weights)
 
 
-def _train(config, model, data, classes, manager, directory, mesh, log) -> TrainState:
+def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
     schedule = _schedule(config, len(data.train))
-    state, constants, start = _start(config, model, data, schedule.optimizer, manager, log)
+    state, constants, start = _start(config, model, data, classes, schedule.optimizer, manager, log)
     state, constants = replicate(mesh, state), replicate(mesh, constants)
     calibrate = make_calibrate(config, model)
 
@@ -156,9 +183,7 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
         if bad:
             raise _not_finite(f"after step {step}", bad, manager)
         items = {"params": state.params, "opt_state": state.opt_state, "constants": constants}
-        metadata = {
-            "config": workdir.config_as_json(config),
-            "classes": list(classes),
+        metadata = _provenance(config, classes, data, step) | {
             "calibration_images": len(data.boxes),
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
@@ -182,16 +207,29 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
     )
     features = training_features(config, model.levels, data.records, data.cache, data.train, start)
     stability = Stability(config, model, data.test, classes, directory, log)
-    bar = tqdm(total=schedule.steps, initial=start, desc="training", unit="step", dynamic_ncols=True)
+    first = processes.is_first()
+    cache_bytes = sum(level.nbytes for level in data.cache.levels)
+    log(describe_devices(mesh, config.train.batch_size, cache_bytes, schedule.steps - start))
+    pace = Pace(schedule.steps, config.train.batch_size)
+    bar = tqdm(
+        total=schedule.steps,
+        initial=start,
+        desc="training",
+        unit="step",
+        dynamic_ncols=True,
+        disable=not first,
+    )
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
-    with bar, contextlib.closing(MetricLog(directory, start)) as metric_log, contextlib.closing(features):
+    metric_log = MetricLog(directory, start) if first else NoLog()
+    with bar, contextlib.closing(metric_log), contextlib.closing(features):
         for step in range(start, schedule.steps):
             levels, indices = next(features)
-            batch = shard_batch(mesh, (levels, data.labels[indices]))
+            batch = shard_rows(mesh, (levels, data.labels[indices]), config.train.batch_size)
             state, metrics = train_step(state, constants, *batch)
             pending.append(metrics)
             done = step + 1
-            last = done == schedule.steps
+            stopping = stop.reached(done)
+            last = stopping or done == schedule.steps
             measured = stability.due(done, len(data.train) / config.train.batch_size)
             logged = done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0
             if last or logged or measured:
@@ -199,10 +237,16 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
                 mean |= stability.measure(state.params, constants) if measured else {}
                 metric_log.write(done, mean)
                 bar.update(len(pending))
-                bar.set_postfix(loss=f"{mean['loss']:.4f}")
+                images_per_second, estimate = pace.waited(done)
+                rate = {"images_per_s": f"{images_per_second:.3g}"} if images_per_second else {}
+                bar.set_postfix(loss=f"{mean['loss']:.4f}", **rate)
+                if estimate:
+                    log(estimate)
                 pending.clear()
             if last or done % config.train.checkpoint_every == 0:
                 save(state)
+            if stopping and done < schedule.steps:
+                raise interrupt.stopped(done, schedule.steps, directory)
     stability.report()
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
@@ -210,19 +254,29 @@ def _train(config, model, data, classes, manager, directory, mesh, log) -> Train
     return state
 
 
-def _start(config, model, data, optimizer, manager, log):
+def _start(config, model, data, classes, optimizer, manager, log):
     """State and constants to start with: the newest checkpoint's, or new ones."""
     step = checkpoints.latest_step(manager)
     if step is None:
         batches = [_level_batches(data, level) for level in range(len(model.levels.sizes))]
         params, constants = model.detector.init(jax.random.key(config.seed), batches)
+        params, constants = processes.from_first((params, constants))
         return init_state(params, optimizer), constants, 0
+    stored = checkpoints.read_metadata(manager, step)
+    now = _provenance(config, classes, data, step)
+    provenance.check_same_run(f"{manager.directory}/{step}", stored, now)
     abstract = abstract_model(model)
     abstract["opt_state"] = jax.eval_shape(optimizer.init, abstract["params"])
     restored = checkpoints.restore(manager, step, abstract)
+    checkpoints.set_aside(manager, step)
     log(f"Going on from step {step}")
     state = TrainState(np.int32(step), restored["params"], restored["opt_state"])
     return state, restored["constants"], step
+
+
+def _provenance(config, classes, data: TrainingSet, step: int) -> dict[str, Any]:
+    train, held_out = data.labels[data.train], data.labels[data.held_out]
+    return provenance.describe(config, step=step, classes=classes, train=train, held_out=held_out)
 
 
 def _level_batches(data: TrainingSet, level: int):

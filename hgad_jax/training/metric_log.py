@@ -44,6 +44,16 @@ class MetricLog:
             self._board.close()
 
 
+class NoLog:
+    """What processes other than the first write: nothing."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def _tensorboard(workdir: Path, start_step: int):
     try:
         from tensorboardX import SummaryWriter

@@ -22,6 +22,7 @@ from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, abstract_calibration
 from hgad_jax.scoring.scores import Scores, Tiling, combine
+from hgad_jax.training.mesh import per_image
 
 EXTRACT_BATCH = 8  # images at a time through the backbone
 
@@ -152,8 +153,8 @@ def load_usable(config: Any, directory: Path, log: Callable[[str], None]) -> Dat
 
 
 def evidence_function(model: Model):
-    """Jitted `(params, constants, features, class_ids or None, mix_classes=False) → Evidence`."""
-    return jax.jit(model.detector.evidence, static_argnames="mix_classes")
+    """Over all devices `(params, constants, features, class_ids or None, mix_classes=False) → Evidence`."""
+    return per_image(model.detector.evidence, replicated=2)
 
 
 def score_function(config: Any) -> Callable:

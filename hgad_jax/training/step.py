@@ -1,15 +1,15 @@
 """One training step: compiled once, the same program on one device and on many."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.detectors.detector import Detector
 from hgad_jax.training.fibre_step import make_fibre_step
+from hgad_jax.training.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.state import TrainState, init_state, micro_batched_grad
 
 __all__ = [
@@ -21,22 +21,6 @@ __all__ = [
     "replicate",
     "shard_batch",
 ]
-
-
-def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis `data` over the devices given (all, if none are)."""
-    devices = devices or jax.devices()
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def shard_batch(mesh: Mesh, batch: Any) -> Any:
-    """Puts host arrays on the mesh, split along their first axis."""
-    return jax.device_put(batch, NamedSharding(mesh, P("data")))
-
-
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Puts a copy of every leaf on each device."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
 
 
 def make_train_step(

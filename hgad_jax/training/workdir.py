@@ -1,15 +1,36 @@
 """The folder of a run: its config, and whether a run may go on in it."""
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ml_collections
+from absl import logging
 
 from hgad_jax.errors import UserError
+from hgad_jax.training import processes
 
 CONFIG_FILE = "config.json"
+_LOCK = ".lock"
+
+
+def local_path(directory: str | Path) -> Path:
+    """The folder of a run as a path.
+
+    Raises:
+      UserError: it is an address such as gs://BUCKET/RUN, which as a path would be a folder named "gs:".
+    """
+    scheme, separator, rest = str(directory).partition("://")
+    if separator:
+        raise UserError(
+            f"--workdir={directory}: a run needs a folder of a file system. Mount the bucket, with Cloud "
+            f"Storage FUSE for example, and give the folder: --workdir=/mnt/{scheme}/{rest} (docs/tpu.md)."
+        )
+    return Path(directory)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -42,13 +63,40 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"--workdir={workdir} cannot be written: {error.strerror}. Choose another folder."
         ) from error
-    differences = list(_differences(config_as_json(load_config(workdir)), config_as_json(config)))
-    if differences:
+    found = list(differences(config_as_json(load_config(workdir)), config_as_json(config)))
+    if found:
         raise UserError(
             f"{workdir} holds a run with another config; nothing was changed.\n"
-            + "\n".join(f"  {key}: {found} there, {given} here" for key, found, given in differences)
+            + "\n".join(f"  {key}: {there} there, {here} here" for key, there, here in found)
             + "\nGive the same config to go on with that run, or another --workdir to start a new one."
         )
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps a second training out of a folder; the system takes the lock back from a process that dies.
+
+    Of the processes of one run, the first holds it.
+
+    Raises:
+      UserError: another process trains there.
+    """
+    if not processes.is_first():
+        yield
+        return
+    with (workdir / _LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{workdir} is being trained in by another process: wait for it, end it, or choose another "
+                "--workdir."
+            ) from error
+        except OSError as error:  # a file system without locks
+            logging.warning(
+                "%s cannot be locked (%s): train in it with one command at a time.", workdir, error
+            )
+        yield
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -72,10 +120,13 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
         ) from error
 
 
-def _differences(found: dict[str, Any], given: dict[str, Any], prefix: str = "config"):
+def differences(
+    found: dict[str, Any], given: dict[str, Any], prefix: str = "config"
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the keys, joined by dots, at which two nested dictionaries differ, and both values."""
     for key in sorted(found.keys() | given.keys()):
         a, b = found.get(key, "(absent)"), given.get(key, "(absent)")
         if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{prefix}.{key}")
+            yield from differences(a, b, f"{prefix}.{key}")
         elif a != b:
             yield f"{prefix}.{key}", a, b

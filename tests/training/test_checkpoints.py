@@ -1,7 +1,11 @@
 """A checkpoint comes back bit for bit, or not at all and with the reason."""
 
 import gc
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +15,7 @@ import pytest
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints
 
+ROOT = Path(__file__).parents[2]
 METADATA = {"config": {"seed": 0}, "classes": ["nut", "bolt"]}
 
 
@@ -153,14 +158,108 @@ def test_damage_leaves_no_noise(copied, capfd, recwarn):
     assert not recwarn.list
 
 
-def test_a_missing_item_is_named_and_the_older_checkpoint_offered(copied):
+def newest(directory):
+    with checkpoints.open_manager(directory, read_only=True) as manager:
+        return checkpoints.latest_step(manager)
+
+
+@pytest.fixture
+def two(copied):
     with checkpoints.open_manager(copied) as manager:
-        checkpoints.save(manager, 5, ITEMS, METADATA)
-    shutil.rmtree(copied / "checkpoints" / "5" / "params")
-    with pytest.raises(UserError, match=r"checkpoints/5: .*cannot be read.*go on from step 3"):
-        read(copied)
-    shutil.rmtree(copied / "checkpoints" / "5")
-    same(read(copied)[1])
+        checkpoints.save(manager, 5, make_items(5.0), METADATA)
+    assert newest(copied) == 5
+    return copied
+
+
+def test_a_damaged_newest_is_named_and_skipped_for_the_one_before(two, caplog):
+    shutil.rmtree(two / "checkpoints" / "5" / "params")
+    step, found = read(two)
+    assert step == 3
+    same(found)
+    message = caplog.text
+    assert "checkpoints/5: this checkpoint is damaged" in message
+    assert "params/" in message, "the file is named"
+    assert "SKIPPED for the one before, of step 3" in message
+    assert (two / "checkpoints" / "5").exists(), "reading moves nothing"
+
+
+def test_training_sets_damaged_ones_aside_and_may_come_to_their_step_again(two):
+    for attempt in ("5", "5-2"):
+        path = next((two / "checkpoints" / "5" / "params" / "d").iterdir())
+        path.write_bytes(cut(path.read_bytes()))
+        with checkpoints.open_manager(two) as manager:
+            step = checkpoints.latest_step(manager)
+            checkpoints.set_aside(manager, step)
+            assert (two / "damaged" / attempt / "metadata").exists()
+            assert checkpoints.latest_step(manager) == step == 3
+            checkpoints.save(manager, 5, make_items(6.0), METADATA)
+        same(read(two)[1], make_items(6.0))
+    assert sorted(path.name for path in (two / "damaged").iterdir()) == ["5", "5-2"]
+
+
+def test_whole_checkpoints_are_not_set_aside(two):
+    with checkpoints.open_manager(two) as manager:
+        checkpoints.set_aside(manager, checkpoints.latest_step(manager))
+        checkpoints.set_aside(manager, None)
+        assert sorted(manager.all_steps()) == [3, 5]
+    assert not (two / "damaged").exists()
+
+
+def test_with_no_whole_one_left_the_newest_is_named(two):
+    for step in (3, 5):
+        (two / "checkpoints" / str(step) / "metadata" / "metadata").write_bytes(b"{")
+    with pytest.raises(UserError, match=r"checkpoints/5: .*cannot be read \(metadata/metadata has 1 bytes"):
+        newest(two)
+    with pytest.raises(UserError, match="Move the folder away to train anew"):
+        newest(two)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(copied):
+    left = copied / "checkpoints" / "7.orbax-checkpoint-tmp"
+    shutil.copytree(copied / "checkpoints" / "3", left)
+    assert newest(copied) == 3
+    assert left.exists(), "reading removes nothing"
+    with checkpoints.open_manager(copied) as manager:
+        checkpoints.save(manager, 7, ITEMS, METADATA)
+    assert newest(copied) == 7
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("limit", ["at the first byte", "in a later file"])
+def test_a_full_disk_ends_the_write_and_destroys_nothing(two, limit):
+    """A process whose files may not grow beyond a size gets EFBIG, as ENOSPC on a full disk."""
+    size = {"at the first byte": 0, "in a later file": 300}[limit]
+    program = FULL.format(root=str(ROOT), tests=str(ROOT / "tests"), directory=str(two), size=size)
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert re.search(r"^refused: .*cannot be written: the disk is full.*kept", process.stdout), process.stderr
+    assert sorted(p.name for p in (two / "checkpoints").iterdir() if p.name.isdigit()) == ["3", "5"]
+    same(read(two)[1], make_items(5.0))
+    with checkpoints.open_manager(two) as manager:  # there is room again
+        checkpoints.save(manager, 7, ITEMS, METADATA)
+    same(read(two)[1])
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = ["{root}", "{tests}"]
+import signal
+from training.test_checkpoints import METADATA, make_items
+from hgad_jax.errors import UserError
+from hgad_jax.training import checkpoints
+from hgad_jax.training.disk_errors import disk_errors
+
+items = make_items(7.0)
+directory = Path("{directory}")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with disk_errors(directory), checkpoints.open_manager(directory) as manager:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))
+        checkpoints.save(manager, 7, items, METADATA)
+except UserError as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print("refused:", error, flush=True)
+"""
 
 
 def test_another_shape_is_refused_with_both(saved):

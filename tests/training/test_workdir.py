@@ -1,6 +1,7 @@
 """The folder of a run keeps to one config, and its log to what the checkpoints hold."""
 
 import json
+from pathlib import Path
 
 import pytest
 from trees import tiny_config
@@ -129,3 +130,11 @@ def test_a_log_that_someone_edited_is_a_users_error(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
         MetricLog(tmp_path, 4)
+
+
+def test_an_address_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert workdir.local_path("runs/a") == Path("runs/a")
+    with pytest.raises(UserError, match=r"--workdir=gs://bucket/run: .*--workdir=/mnt/gs/bucket/run"):
+        workdir.local_path("gs://bucket/run")
+    assert not list(tmp_path.iterdir())

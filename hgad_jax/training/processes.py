@@ -1,0 +1,129 @@
+"""Several processes as one program: how they find each other, and what only the first of them does."""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from hgad_jax.errors import UserError
+
+HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead
+
+
+def initialize(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    heartbeat: int = HEARTBEAT,
+) -> None:
+    """Joins the processes of a run; to be called before anything touches a device.
+
+    Without arguments and without `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` in the
+    environment, processes find each other where jax knows how: on Cloud TPU, in SLURM and under Open MPI. A
+    process that is alone stays alone.
+
+    Args:
+      coordinator: "HOST:PORT" of the first process, reachable from all others.
+      num_processes: in all.
+      process_id: from 0.
+      heartbeat: seconds after which a silent process counts as dead and the others end.
+
+    Raises:
+      UserError: arguments that do not belong together, or processes that do not meet.
+    """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    num_processes = _number(num_processes, "JAX_NUM_PROCESSES")
+    process_id = _number(process_id, "JAX_PROCESS_ID")
+    given = [value is not None for value in (coordinator, num_processes, process_id)]
+    if not any(given) and not launched_as_several():
+        return
+    if any(given):
+        _check(coordinator, num_processes, process_id)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=heartbeat,  # how long the first to end waits for the others
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The processes of this run do not meet: {str(error).splitlines()[0]}. Is --coordinator the "
+            "address of process 0, reachable from here, and did all processes start with the same one?"
+        ) from error
+
+
+def launched_as_several() -> bool:
+    """Whether this process was started as one of several where jax finds the others by itself."""
+    environment = os.environ
+    if (
+        int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+        or int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+    ):
+        return True
+    chips = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+    on_tpu = chips and importlib.util.find_spec("libtpu") is not None
+    return on_tpu and environment.get("JAX_PLATFORMS", "tpu").startswith("tpu")
+
+
+def is_first() -> bool:
+    """Whether this process writes config, logs and reports."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes have come here."""
+    multihost_utils.sync_global_devices(name)
+
+
+def from_first(tree: Any) -> Any:
+    """The first process's values of a pytree of arrays, in all processes: other hosts may round otherwise."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
+@contextlib.contextmanager
+def others_may_die() -> Iterator[None]:
+    """Turns what a collective raises when another process is gone into a message."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise UserError(
+            f"Process {jax.process_index()} of {jax.process_count()} ends, since another one has "
+            f"({str(error).splitlines()[0][:200]}). Look at the others' output for the first error, then run "
+            "the same command everywhere: it goes on from the last checkpoint."
+        ) from error
+
+
+def _number(flag: int | None, name: str) -> int | None:
+    if flag is not None or name not in os.environ:
+        return flag
+    try:
+        return int(os.environ[name])
+    except ValueError as error:
+        raise UserError(f"{name}={os.environ[name]} in the environment, expected a number.") from error
+
+
+def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    values = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
+    missing = [name for name, value in values.items() if value is None]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)} is missing: --coordinator=HOST:PORT, --num_processes and --process_id go "
+            "together."
+        )
+    if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
+        raise UserError(f"--coordinator={coordinator}, expected HOST:PORT, the address of process 0.")
+    if not 0 <= process_id < num_processes:
+        raise UserError(
+            f"--process_id={process_id} with --num_processes={num_processes}, expected 0 to "
+            f"{num_processes - 1}."
+        )

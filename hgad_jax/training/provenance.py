@@ -1,0 +1,76 @@
+"""Which run a checkpoint is of: noted when it is saved, compared before anything goes on from it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hgad_jax.errors import UserError
+from hgad_jax.training import workdir
+
+# Where things are and how fast they are read, not what the model is.
+_ANYWHERE = ("config.data.root", "config.data.workers", "config.cache.dir")
+_OF_THE_MODEL = ("config.backbone.", "config.detector.", "config.data.image_size", "config.data.resize")
+
+
+def describe(
+    config: Any, *, step: int, classes: Sequence[str], train: np.ndarray, held_out: np.ndarray
+) -> dict[str, Any]:
+    """What a checkpoint's metadata says of its run.
+
+    Args:
+      config: of the run.
+      step: steps done; order of the images and schedules are functions of it and of the seed.
+      classes: names, in the order of their ids.
+      train: class ids of the images trained on.
+      held_out: class ids of those kept for calibration.
+    """
+
+    def counts(labels):
+        return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+    epoch, images = divmod(step * config.train.batch_size, len(train))
+    return {
+        "config": workdir.config_as_json(config),
+        "classes": list(classes),
+        "seed": config.seed,
+        "position": {"step": step, "epoch": epoch, "images_into_epoch": images},
+        "images": {"train": counts(train), "held_out": counts(held_out)},
+    }
+
+
+def check_same_run(place: str, stored: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuses to go on from a checkpoint of another config or other images.
+
+    Args:
+      place: of the checkpoint, for the message.
+      stored: its metadata.
+      now: what `describe` says today.
+
+    Raises:
+      UserError: with every difference.
+    """
+    differences = [d for d in workdir.differences(stored["config"], now["config"]) if d[0] not in _ANYWHERE]
+    for key in ("classes", "images"):
+        differences += workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data")
+    _refuse(place, differences, "to go on from it, or choose another --workdir to start a new run")
+
+
+def check_same_model(place: str, stored: dict[str, Any], config: Any) -> None:
+    """Refuses a checkpoint whose backbone, detector or image size are not those of its folder's config.
+
+    Raises:
+      UserError: with every difference.
+    """
+    found = workdir.differences(stored["config"], workdir.config_as_json(config))
+    of_model = [d for d in found if d[0].startswith(_OF_THE_MODEL)]
+    _refuse(place, of_model, "to use it: its folder's config.json was edited, or it was copied there")
+
+
+def _refuse(place: str, differences: Sequence[tuple[str, Any, Any]], remedy: str) -> None:
+    if differences:
+        raise UserError(
+            f"{place}: this checkpoint is of another run; nothing was changed.\n"
+            + "\n".join(f"  {key}: {found} there, {given} here" for key, found, given in differences)
+            + f"\nPut back what it was made with {remedy}."
+        )

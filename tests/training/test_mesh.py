@@ -1,0 +1,134 @@
+"""One program on any number of devices: the same gradients, one exchange a step, the same scores."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.default import get_config
+from hgad_jax import detectors
+from hgad_jax.training import loop
+from hgad_jax.training.mesh import data_mesh, per_image, replicate, shard_batch, shard_rows
+from hgad_jax.training.step import init_state, make_train_step
+
+IMAGES, SIDE, CHANNELS = 16, 4, 6
+EXCHANGES = r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)"
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A detector of two levels, its parameters, and features to train on."""
+    config = get_config()
+    config.detector.update(num_blocks=2, condition_channels=8, regions=2, num_centres=2)
+    config.train.update(epochs=10.0, stage_two_epoch=5.0, batch_size=8)
+    detector = detectors.create(config.detector, 2)
+    rng = np.random.default_rng(0)
+    shapes = [(IMAGES, SIDE, SIDE, CHANNELS), (IMAGES, SIDE // 2, SIDE // 2, CHANNELS + 2)]
+    features = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    labels = np.arange(IMAGES, dtype=np.int32) % 2
+    params, constants = detector.init(
+        jax.random.key(0), [lambda level=level: [(level, labels)] for level in features]
+    )
+    return config, detector, (features, labels), params, constants
+
+
+def build(model, devices):
+    config, detector, _, params, constants = model
+    schedule = loop._schedule(config, num_examples=IMAGES)
+    mesh = data_mesh(jax.devices()[:devices])
+    state = replicate(mesh, init_state(jax.tree.map(jnp.copy, params), schedule.optimizer))
+    step = make_train_step(detector, schedule.optimizer, schedule.loss_weights, mesh)
+    return mesh, step, state, replicate(mesh, constants)
+
+
+def batch(model, mesh, number):
+    _, _, (features, labels), _, _ = model
+    rows = (np.arange(8) + 8 * number) % IMAGES
+    return shard_batch(mesh, (tuple(level[rows] for level in features), labels[rows]))
+
+
+def test_a_step_exchanges_once_and_nothing_but_gradients_and_metrics(model):
+    mesh, step, state, constants = build(model, 8)
+    program = step.lower(state, constants, *batch(model, mesh, 0)).compile().as_text()
+    found = re.findall(EXCHANGES + r"(?:-start)?\(", program)
+    assert found == ["all-reduce"], found
+    line = next(line for line in program.splitlines() if re.search(r" all-reduce(-start)?\(", line))
+    shapes = re.findall(r"f32\[([\d,]*)\]", re.split(r" all-reduce(?:-start)?\(", line)[0])
+    numbers = sum(int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(model[3]))
+    metrics = 1 + 2 * 5  # the loss, and five terms of both levels
+    assert numbers == parameters + metrics
+
+
+def test_any_number_of_devices_gives_the_same_loss_curve(model):
+    curves = {}
+    for devices in (1, 2, 4, 8):
+        mesh, step, state, constants = build(model, devices)
+        pending = []
+        for number in range(20):  # the second half in stage two
+            state, metrics = step(state, constants, *batch(model, mesh, number))
+            pending.append(metrics["loss"])
+        curves[devices] = np.array(jax.device_get(pending))
+        assert step._cache_size() == 1
+    assert np.ptp(curves[1][:10]) > 1e-3, "it learns, by far more than the tolerance"
+    for devices in (2, 4, 8):
+        np.testing.assert_allclose(curves[devices], curves[1], rtol=1e-5)
+
+
+def test_any_number_of_devices_gives_the_same_scores_of_any_number_of_images(model):
+    _, detector, (features, labels), params, constants = model
+    alone = {
+        ids is None: jax.jit(detector.evidence)(params, constants, features, ids) for ids in (None, labels)
+    }
+    cases = [(1, 16, None), (2, 11, None), (4, 16, None), (8, 11, None), (8, 1, None), (8, 11, labels)]
+    for devices, count, ids in cases:  # 11 and 1 are filled up
+        evidence = per_image(detector.evidence, replicated=2, mesh=data_mesh(jax.devices()[:devices]))
+        part = tuple(level[:count] for level in features)
+        found = evidence(params, constants, part, None if ids is None else ids[:count])
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(alone[ids is None]), strict=True):
+            assert a.shape == (count, *b.shape[1:])
+            np.testing.assert_allclose(a, b[:count], rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_belong_together_stay_on_one_device_and_arguments_are_placed_once():
+    """As tiles of an image: here each row gets the sum of its pair."""
+
+    def pair_sums(scale, x):
+        return jnp.repeat(x.reshape(-1, 2).sum(1), 2) * jnp.broadcast_to(scale, x.shape)
+
+    spread = per_image(pair_sums, replicated=1, together=2)
+    x = np.arange(6.0, dtype=np.float32)
+    for scale in (np.float32(2), np.float32(3)):  # another argument is another result
+        np.testing.assert_array_equal(spread(scale, x), scale * np.array([1, 1, 5, 5, 9, 9]))
+
+
+def test_two_thousand_steps_need_no_more_memory_and_no_new_program(model):
+    mesh, step, state, constants = build(model, 1)
+    batches = [batch(model, mesh, number) for number in (0, 1)]
+    alive = {}
+    for number in range(2000):
+        state, metrics = step(state, constants, *batches[number % 2])
+        if number in (499, 1999):
+            jax.device_get(metrics)
+            alive[number] = len(jax.live_arrays()), resident()
+    assert step._cache_size() == 1
+    assert alive[1999][0] == alive[499][0], "arrays on devices"
+    parameters = 4 * sum(leaf.size for leaf in jax.tree.leaves(state))
+    assert alive[1999][1] - alive[499][1] < 1500 * parameters / 4, "bytes of the process, of 1,500 states"
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_a_process_puts_its_slice_of_a_batch_on_its_devices():
+    mesh = data_mesh(jax.devices()[::-1])
+    assert list(mesh.devices) == jax.devices(), "processes and their devices in order"
+    values = np.arange(32.0, dtype=np.float32).reshape(16, 2)
+    (placed,) = shard_rows(mesh, (values,), 16)  # the only process
+    np.testing.assert_array_equal(placed, values)
+    for shard in placed.addressable_shards:
+        np.testing.assert_array_equal(shard.data, values[2 * shard.device.id : 2 * shard.device.id + 2])
