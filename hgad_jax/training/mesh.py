@@ -42,13 +42,17 @@ def _place(tree: Any, sharding: NamedSharding) -> Any:
         return jax.device_put(tree, sharding)
 
     def place(leaf):
-        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+        if _is_placed(leaf, sharding):
             return leaf
         array = np.asarray(leaf)
         # `device_put` would compare the whole array between processes first.
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(place, tree)
+
+
+def _is_placed(leaf: Any, sharding: NamedSharding) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
 
 def shard_rows(mesh: Mesh, rows: Any, batch_size: int) -> Any:
@@ -96,6 +100,8 @@ def per_image(
     def place(on, fixed):
         nonlocal given, placed
         leaves = jax.tree.leaves(fixed)
+        if all(_is_placed(leaf, NamedSharding(on, P())) for leaf in leaves):
+            return fixed  # and not kept: parameters in training are donated to the next step
         if len(leaves) != len(given) or any(a is not b for a, b in zip(leaves, given, strict=True)):
             given, placed = leaves, replicate(on, fixed)
         return placed
