@@ -8,6 +8,7 @@ from test_flow_benchmark import load
 from trees import add_class
 
 
+@pytest.mark.slow
 def test_every_row_of_the_table_is_there(tmp_path, monkeypatch, capsys):
     add_class(tmp_path / "tiles", "brick", good=26)
     arguments = [

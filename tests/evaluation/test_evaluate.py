@@ -396,5 +396,8 @@ def test_no_run_and_no_checkpoint(movable):
 def test_a_checkpoint_of_another_model_is_refused(movable):
     path = movable / "run" / "config.json"
     path.write_text(path.read_text().replace('"num_blocks": 2', '"num_blocks": 3'))
-    refused(movable / "run", r"checkpoints/4: this checkpoint cannot be read .*of another model")
+    refused(
+        movable / "run",
+        r"checkpoints/4: .*of another run; .*\n +config\.detector\.num_blocks: 2 there, 3 here",
+    )
     gc.collect()

@@ -104,6 +104,7 @@ def test_rows_that_belong_together_stay_on_one_device_and_arguments_are_placed_o
         np.testing.assert_array_equal(spread(scale, x), scale * np.array([1, 1, 5, 5, 9, 9]))
 
 
+@pytest.mark.slow
 def test_two_thousand_steps_need_no_more_memory_and_no_new_program(model):
     mesh, step, state, constants = build(model, 1)
     batches = [batch(model, mesh, number) for number in (0, 1)]
