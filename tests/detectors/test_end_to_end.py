@@ -39,7 +39,12 @@ def make_config(name, place, **changes):
     return config
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+LONG = ("fastflow",)  # its convolutions take a while to compile
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CONFIGS]
+)
 def test_trains_and_evaluates(name, place):
     config, folder = make_config(name, place), place / name
     state = loop.train(config, folder)

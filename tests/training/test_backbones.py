@@ -38,6 +38,7 @@ def test_one_step_and_evaluation(name, images, tmp_path):
     assert math.isfinite(results["mean"]["image_auroc"])
 
 
+@pytest.mark.slow
 def test_one_tap_at_three_scales(images, tmp_path):
     config = tiny_config(
         images, backbone__name="resnet18", backbone__taps=("layer2",), backbone__scales=(1, 2, 4), **SETTINGS
