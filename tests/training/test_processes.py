@@ -86,6 +86,7 @@ def losses_so_far(workdir):
     return (workdir / "metrics.jsonl").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_stops_all_after_the_same_step_and_one_process_goes_on(place, alone):
     workdir = place / "terminated"
     running = started(place, workdir, 2)
@@ -101,7 +102,8 @@ def test_sigterm_to_one_stops_all_after_the_same_step_and_one_process_goes_on(pl
     np.testing.assert_allclose(losses(workdir)[:8], losses(place / "terminated")[:8])
 
 
-@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1, 0])
 def test_when_one_is_killed_the_other_ends_and_says_why(place, killed):
     running = started(place, place / f"killed{killed}", 2, heartbeat=10)
     running[killed].kill()
