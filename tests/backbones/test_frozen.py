@@ -32,7 +32,12 @@ def images(count, height=32, width=27):
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+LONG = ("tf_efficientnet_b0", "cait_xxs24_224")  # to compile
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FAMILIES]
+)
 def test_bfloat16_stays_near_float32(name):
     spec, taps, variables = filled(name)
     halved = {"params": on_device(variables["params"], "bfloat16")}

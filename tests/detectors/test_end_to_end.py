@@ -39,7 +39,7 @@ def make_config(name, place, **changes):
     return config
 
 
-LONG = ("fastflow",)  # its convolutions take a while to compile
+LONG = ("fastflow", "spade")  # to compile
 
 
 @pytest.mark.parametrize(
