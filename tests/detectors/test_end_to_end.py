@@ -39,7 +39,7 @@ def make_config(name, place, **changes):
     return config
 
 
-LONG = ("fastflow", "spade")  # to compile
+LONG = ("cflow", "fastflow", "spade")  # to compile
 
 
 @pytest.mark.parametrize(

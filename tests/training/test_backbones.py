@@ -9,7 +9,6 @@ from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.training.loop import train
 
-QUICK = ("mobilenetv3_small_100",)
 SETTINGS = {
     "backbone__source": "random",
     "detector__conditioning": "none",
@@ -26,9 +25,8 @@ def images(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CATALOGUE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_one_step_and_evaluation(name, images, tmp_path):
     taps = CATALOGUE[name].taps[:1]
     config = tiny_config(images, backbone__name=name, backbone__taps=taps, **SETTINGS)

@@ -77,6 +77,7 @@ def test_any_number_of_devices_gives_the_same_loss_curve(model):
         np.testing.assert_allclose(curves[devices], curves[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_any_number_of_devices_gives_the_same_scores_of_any_number_of_images(model):
     _, detector, (features, labels), params, constants = model
     alone = {
