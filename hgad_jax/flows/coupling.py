@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hgad_jax.flows.linear import dense
+from hgad_jax.flows.linear import dense, dense_beside
 
 # softplus of FrEIA's global affine: g = 0.2 · log(1 + exp(gamma / 2)); g(GAMMA_OF_ONE) = 1.
 GAMMA_OF_ONE = 9.986478501101022
@@ -46,32 +46,24 @@ def log_global_scale(gamma: jax.Array) -> jax.Array:
 
 
 def scale_and_shift(
-    params: CouplingParams, passive: jax.Array, projected: jax.Array, clamp: float
+    params: CouplingParams, preactivation: jax.Array, clamp: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-scale and shift of the transformed half, each `[B, h, w, floor(C/2)]`.
+    """Log-scale and shift of the transformed half, each `[..., floor(C/2)]`.
 
     Args:
       params: one block.
-      passive: x1, `[B, h, w, ceil(C/2)]`.
-      projected: the condition's part of the hidden layer, bias included, `[h, w, H]`.
+      preactivation: of the hidden layer, `[..., H]`.
       clamp: bound of the log-scale.
     """
-    hidden = jax.nn.relu(dense(passive, params.passive_kernel, projected))
-    raw = dense(hidden, params.out_kernel, params.out_bias)
+    raw = dense(jax.nn.relu(preactivation), params.out_kernel, params.out_bias)
     raw_scale, raw_shift = jnp.split(raw, 2, axis=-1)
     return soft_clamp(raw_scale, clamp), 0.1 * raw_shift
 
 
 def forward(
-    params: CouplingParams,
-    rotation: jax.Array,
-    projected: jax.Array,
-    x: jax.Array,
-    *,
-    clamp: float,
-    fold: bool = True,
+    params: CouplingParams, rotation: jax.Array, projected: jax.Array, x: jax.Array, *, clamp: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Features → latent through one block.
+    """Features → latent through one block, for whole maps.
 
     Args:
       params: one block.
@@ -79,21 +71,54 @@ def forward(
       projected: the condition's part of the hidden layer, bias included, `[h, w, H]`; or the bias `[H]`.
       x: `[B, h, w, C]`.
       clamp: bound of the log-scale.
-      fold: whether g and o become part of the rotation: a pass over memory less, a product more in the
-        gradient. Right for whole maps, wrong for a fibre of vectors that stays in the processor's cache.
 
     Returns:
       y `[B, h, w, C]` and log|det dy/dx| `[B, h, w]`.
     """
-    passive, transformed = jnp.split(x, [x.shape[-1] - x.shape[-1] // 2], axis=-1)
-    log_scale, shift = scale_and_shift(params, passive, projected, clamp)
+    passive, transformed = _halves(x)
+    preactivation = dense(passive, params.passive_kernel, projected)
+    log_scale, shift = scale_and_shift(params, preactivation, clamp)
     u = jnp.concatenate([passive, transformed * jnp.exp(log_scale) + shift], axis=-1)
     log_g = log_global_scale(params.gamma)
-    log_det = log_scale.sum(-1) + log_g.sum()
-    if fold:
-        return dense(u, jnp.exp(log_g)[:, None] * rotation.T, params.offset @ rotation.T), log_det
+    # g and o become part of the rotation: a pass over memory less, a product more in the gradient.
+    y = dense(u, jnp.exp(log_g)[:, None] * rotation.T, params.offset @ rotation.T)
+    return y, log_scale.sum(-1) + log_g.sum()
+
+
+def forward_vectors(
+    params: CouplingParams,
+    rotation: jax.Array,
+    place: jax.Array,
+    table: jax.Array,
+    x: jax.Array,
+    *,
+    clamp: float,
+) -> tuple[jax.Array, jax.Array]:
+    """`forward` for vectors taken out of their maps, few enough to stay in the processor's cache.
+
+    Args:
+      params: one block.
+      rotation: fixed orthogonal R, `[C, C]`.
+      place: of each vector, `[N, T]`.
+      table: `place @ table` is the condition's part of the hidden layer, bias included, `[T, H]`.
+      x: `[N, C]`.
+      clamp: bound of the log-scale.
+
+    Returns:
+      y `[N, C]` and log|det dy/dx| `[N]`.
+    """
+    passive, transformed = _halves(x)
+    preactivation = dense_beside(passive, place, params.passive_kernel, table)
+    log_scale, shift = scale_and_shift(params, preactivation, clamp)
+    u = jnp.concatenate([passive, transformed * jnp.exp(log_scale) + shift], axis=-1)
+    log_g = log_global_scale(params.gamma)
     u = u * jnp.broadcast_to(jnp.exp(log_g), u.shape) + jnp.broadcast_to(params.offset, u.shape)
-    return u @ rotation.T, log_det
+    return u @ rotation.T, log_scale.sum(-1) + log_g.sum()
+
+
+def _halves(x: jax.Array) -> list[jax.Array]:
+    """Passive and transformed channels."""
+    return jnp.split(x, [x.shape[-1] - x.shape[-1] // 2], axis=-1)
 
 
 def inverse(
@@ -102,7 +127,8 @@ def inverse(
     """Latent → features through one block; arguments as `forward`. Returns x and log|det dx/dy|."""
     log_g = log_global_scale(params.gamma)
     u = (y @ rotation - jnp.broadcast_to(params.offset, y.shape)) * jnp.broadcast_to(jnp.exp(-log_g), y.shape)
-    passive, transformed = jnp.split(u, [u.shape[-1] - u.shape[-1] // 2], axis=-1)
-    log_scale, shift = scale_and_shift(params, passive, projected, clamp)
+    passive, transformed = _halves(u)
+    preactivation = dense(passive, params.passive_kernel, projected)
+    log_scale, shift = scale_and_shift(params, preactivation, clamp)
     x = jnp.concatenate([passive, (transformed - shift) * jnp.exp(-log_scale)], axis=-1)
     return x, -log_scale.sum(-1) - log_g.sum()

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from hgad_jax.flows import coupling
-from hgad_jax.flows.linear import dense
 from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, project
 
 
@@ -96,20 +95,23 @@ def forward_vectors(
     Returns:
       z `[N, C]` and log|det dz/dx| `[N]`.
     """
-    if params.condition_kernel is not None:
-        codes, hot = axis_codes(*size, params.condition_kernel.shape[1]), axis_hot(positions, *size)
+    if params.condition_kernel is None:
+        place = jnp.ones((len(x), 1))  # the same for all
+    else:
+        codes, place = axis_codes(*size, params.condition_kernel.shape[1]), axis_hot(positions, *size)
 
     def block(carry, layer):
         x, log_det = carry
         block_params, rotation = layer
-        projected = block_params.hidden_bias
-        if block_params.condition_kernel is not None:
-            projected = dense(hot, axis_table(codes, block_params.condition_kernel), projected)
-        y, block_log_det = coupling.forward(block_params, rotation, projected, x, clamp=clamp, fold=False)
+        kernel, bias = block_params.condition_kernel, block_params.hidden_bias
+        table = bias[None] if kernel is None else axis_table(codes, kernel, bias)
+        y, block_log_det = coupling.forward_vectors(block_params, rotation, place, table, x, clamp=clamp)
         return (y, log_det + block_log_det), None
 
     start = (x, jnp.zeros(x.shape[:-1], x.dtype))
-    return jax.lax.scan(block, start, (params, rotations))[0]
+    # Unrolled: moving parameters and gradients of so few vectors in and out of a loop takes as long as an
+    # eighth of the step.
+    return jax.lax.scan(block, start, (params, rotations), unroll=True)[0]
 
 
 def inverse(

@@ -57,3 +57,35 @@ def _dense_backward(residuals, g):
 
 
 dense.defvjp(_dense_forward, _dense_backward)
+
+
+@jax.custom_vjp
+def dense_beside(x: jax.Array, given: jax.Array, kernel: jax.Array, given_kernel: jax.Array) -> jax.Array:
+    """x @ kernel + given @ given_kernel as one product; `given` is no parameter and gets no gradient.
+
+    Two narrow products take longer than the one, in either direction.
+
+    Args:
+      x: `[N, D]`.
+      given: `[N, T]`.
+      kernel: `[D, E]`.
+      given_kernel: `[T, E]`.
+
+    Returns:
+      `[N, E]`.
+    """
+    return _dense_beside_forward(x, given, kernel, given_kernel)[0]
+
+
+def _dense_beside_forward(x, given, kernel, given_kernel):
+    both = jnp.concatenate([x, given], axis=1)
+    return both @ jnp.concatenate([kernel, given_kernel]), (both, kernel)
+
+
+def _dense_beside_backward(residuals, g):
+    both, kernel = residuals
+    kernels = both.T @ g
+    return g @ kernel.T, None, kernels[: len(kernel)], kernels[len(kernel) :]
+
+
+dense_beside.defvjp(_dense_beside_forward, _dense_beside_backward)

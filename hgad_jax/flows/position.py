@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hgad_jax.flows.linear import dense
+
 
 class AxisCodes(NamedTuple):
     """The position code of a map, one half per axis.
@@ -80,8 +82,8 @@ def axis_hot(positions: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.concatenate([columns, rows], axis=-1)
 
 
-def axis_table(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
-    """What `axis_hot(p, h, w)` is to be multiplied with to project the code of position p.
+def axis_table(codes: AxisCodes, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """What `axis_hot(p, h, w)` is to be multiplied with to project the code of position p and add a bias.
 
     For vectors that come from anywhere on a map: the product has w + h terms instead of P, and its gradient
     is a product too, where that of a gather would be a scatter, slow on a CPU.
@@ -89,9 +91,11 @@ def axis_table(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
     Args:
       codes: position code of `[h, w, P]`.
       kernel: `[P, D]`.
+      bias: `[D]`.
 
     Returns:
       `[w + h, D]`.
     """
     half = codes.rows.shape[1]
-    return jnp.concatenate([codes.columns @ kernel[:half], codes.rows @ kernel[half:]], axis=0)
+    columns = dense(codes.columns, kernel[:half], bias)  # every position has one column
+    return jnp.concatenate([columns, codes.rows @ kernel[half:]], axis=0)

@@ -51,7 +51,8 @@ def make_fibre_step(
         positions = chosen % math.prod(size)
         parts = math.gcd(micro_batches, max(1, len(chosen) // _LEAST_PART))
         parts = math.gcd(parts, len(chosen))
-        return jax.lax.pmean(micro_batched_grad(loss, params, (rows, positions), parts), "data")
+        found = micro_batched_grad(loss, params, (rows, positions), parts)
+        return found if devices == 1 else jax.lax.pmean(found, "data")  # XLA would copy and divide
 
     def train_level(index, state, constants, inputs, key):
         size = inputs[0].shape[1:3]

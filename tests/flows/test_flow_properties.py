@@ -336,3 +336,18 @@ def test_vectors_out_of_their_maps_have_the_latents_they_have_in_them(condition_
     )
     np.testing.assert_allclose(ours[0], z.reshape(-1, 6)[rows], atol=1e-5)
     np.testing.assert_allclose(ours[1], log_det.reshape(-1)[rows], atol=1e-5)
+
+    def of_maps(params):
+        z, log_det = flow.forward(params, rotations, x, clamp=CLAMP)
+        return jnp.sum(jnp.sin(z)) + log_det.sum()
+
+    def of_vectors(params):
+        positions = jnp.tile(jnp.arange(H * W), 4)
+        z, log_det = flow.forward_vectors(
+            params, rotations, x.reshape(-1, 6), positions, size=(H, W), clamp=CLAMP
+        )
+        return jnp.sum(jnp.sin(z)) + log_det.sum()
+
+    gradients = [jax.tree.leaves(jax.jit(jax.grad(f))(params)) for f in (of_vectors, of_maps)]
+    for a, e in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-4 * np.abs(e).max())

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hgad_jax.flows.linear import dense, sum_leading
+from hgad_jax.flows.linear import dense, dense_beside, sum_leading
 
 
 def plain_dense(x, kernel, bias):
@@ -57,3 +57,21 @@ def test_sum_leading(ndim):
     actual = jax.jit(sum_leading, static_argnums=1)(x, ndim)
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, atol=2e-5)
+
+
+def test_dense_beside_is_two_products_and_leaves_out_one_gradient():
+    rng = np.random.default_rng(0)
+    shapes = {"x": (6, 3), "given": (6, 4), "kernel": (3, 5), "given_kernel": (4, 5)}
+    arguments = [rng.normal(size=shape).astype(np.float32) for shape in shapes.values()]
+
+    def scalar(x, given, kernel, given_kernel, layer=dense_beside):
+        return jnp.sum(jnp.sin(layer(x, given, kernel, given_kernel)))
+
+    def plain(x, given, kernel, given_kernel):
+        return x @ kernel + given @ given_kernel
+
+    np.testing.assert_allclose(dense_beside(*arguments), plain(*arguments), atol=1e-5)
+    ours = jax.grad(scalar, (0, 1, 2, 3))(*arguments)
+    expected = jax.grad(lambda *args: scalar(*args, layer=plain), (0, 1, 2, 3))(*arguments)
+    for name, a, e in zip(shapes, ours, expected, strict=True):
+        np.testing.assert_allclose(a, np.zeros_like(e) if name == "given" else e, atol=1e-5, err_msg=name)

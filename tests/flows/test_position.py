@@ -56,6 +56,7 @@ def test_axis_hot_and_table_are_the_projection_of_the_code():
     codes = axis_codes(3, 5, 8)
     kernel = np.random.default_rng(0).normal(size=(8, 7)).astype(np.float32)
     positions = np.array([0, 4, 5, 14, 14, 7])
-    expected = np.asarray(position_map(codes)).reshape(15, 8)[positions] @ kernel
-    actual = axis_hot(jnp.asarray(positions), 3, 5) @ axis_table(codes, kernel)
+    bias = np.arange(7, dtype=np.float32)
+    expected = np.asarray(position_map(codes)).reshape(15, 8)[positions] @ kernel + bias
+    actual = axis_hot(jnp.asarray(positions), 3, 5) @ axis_table(codes, kernel, bias)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
