@@ -51,6 +51,10 @@ def get_config(
     if "paper" in words.presets or (paper and "default" not in words.presets):
         _paper(config, words.class_name, dataset)
     backbone = words.backbone or ("wide_resnet50_2" if paper else None)
+    if dataset == "stc" and backbone in BACKBONES:
+        config.backbone.update(
+            mean=(0.5,) * 3, std=(0.225,) * 3
+        )  # the released code's, for this dataset alone
     if backbone in BACKBONES:
         config.backbone.name, config.backbone.taps = BACKBONES[backbone]
         config.backbone.source = "cache"  # put there by `python -m hgad_jax.backbones fetch NAME`

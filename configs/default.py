@@ -45,6 +45,10 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     # has stored; the path of a .safetensors or .pth file; "auto": a package if there is one, else the cache.
     backbone.source = "auto"
     backbone.dtype = "float32"  # of its computation; "bfloat16" is faster on GPU and TPU, slower on CPU
+    # Images are brought to zero mean and unit deviation by these, three numbers each on a scale from 0 to 1;
+    # (): by the constants that the weights were trained with.
+    backbone.mean = ()
+    backbone.std = ()
     backbone.taps = ()  # (): the backbone's own; here "blocks.2", "blocks.4", "blocks.6", strides 8, 16, 32
     backbone.scales = (1,)  # input side divided by this for a further pass; each tap of each scale is a level
 

@@ -9,6 +9,7 @@ from trees import ROOT, tiny_config
 from configs import (
     cflow,
     cflow_mvtec_ad,
+    cflow_stc,
     default,
     fastflow,
     folder,
@@ -140,6 +141,14 @@ def test_published_values_of_the_other_detectors(name):
     assert {key: config[key] for key in PAPERS[name]} == PAPERS[name]
 
 
+def test_published_normalisation_of_cflow():
+    """That of ImageNet, but on one dataset."""
+    assert cflow_stc.get_config("01").backbone.std == (0.225,) * 3
+    assert cflow_stc.get_config("01").backbone.mean == (0.5,) * 3
+    assert cflow_stc.get_config("tf_efficientnet_lite0").backbone.mean == ()
+    assert cflow_mvtec_ad.get_config("screw").backbone.mean == ()
+
+
 def test_published_input_sizes_of_cflow():
     sizes = {c: cflow_mvtec_ad.get_config(c).data.image_size for c in CLASSES["mvtec_ad"]}
     assert [c for c, size in sizes.items() if size == 128] == ["transistor"]
@@ -247,6 +256,8 @@ def refused(changes):
         ("scoring.top_fraction", 2.0, "2.0, expected at most 1"),
         ("train.batch_size", 12, "12, expected a multiple of the 8 devices"),
         ("train.learning_rate", float("nan"), "nan, expected at least 0"),
+        ("backbone.mean", (0.5,), "(0.5,), expected () or three numbers"),
+        ("backbone.std", (0.2, 0.2, 0.0), "(0.2, 0.2, 0.0), expected () or three numbers"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(key, value, expected):

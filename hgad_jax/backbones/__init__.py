@@ -52,6 +52,8 @@ def load(
     source: str | Path = "auto",
     seed: int = 0,
     dtype: str = "float32",
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
 ) -> Backbone:
     """Load a backbone with its weights; nothing is downloaded and nothing in the weights file is run.
 
@@ -66,6 +68,8 @@ def load(
       seed: of the random weights, not used otherwise.
       dtype: of the kernels and of what is multiplied by them, "float32" or "bfloat16"; all else, the maps
         included, is float32.
+      mean: of the normalisation, on the scale 0..255, in place of what the weights were trained with.
+      std: likewise.
 
     Returns:
       The backbone, with its parameters on the default device.
@@ -89,7 +93,7 @@ def load(
         weights = read_weights(choice, source)
         params = convert(weights.state, spec, needed, name=name, file=str(weights.path))
         weights_hash = weights.sha256
-    mean, std = choice.constants
+    mean, std = mean or choice.constants[0], std or choice.constants[1]
     return Backbone(
         name=name,
         taps=spec.taps,
@@ -97,7 +101,7 @@ def load(
         std=std,
         weights_hash=weights_hash,
         variables={"params": on_device(params, dtype)},
-        apply=apply_function(spec, tuple(taps), choice.constants),
+        apply=apply_function(spec, tuple(taps), (mean, std)),
     )
 
 

@@ -27,6 +27,8 @@ def feature_levels(
     image_size: int,
     source: str = "auto",
     dtype: str = "float32",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Levels:
     """The levels of square images, scale by scale, and within a scale tap by tap.
 
@@ -38,9 +40,14 @@ def feature_levels(
       image_size: side of the images in pixels.
       source: of the weights, see `backbones.load`.
       dtype: in which the backbone computes, "float32" or "bfloat16"; levels are float32 all the same.
+      mean: of each colour, on a scale from 0 to 1, that images are normalised by; none: the backbone's own.
+      std: likewise.
     """
     taps = tuple(taps) or backbones.choose(name).entry.taps
-    backbone = backbones.load(name, taps=taps, source=source, dtype=dtype)
+    scaled = {
+        key: tuple(255.0 * v for v in values) for key, values in (("mean", mean), ("std", std)) if values
+    }
+    backbone = backbones.load(name, taps=taps, source=source, dtype=dtype, **scaled)
 
     def apply(variables, images):
         levels = []
@@ -53,6 +60,6 @@ def feature_levels(
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(apply, backbone.variables, image)
     sizes = tuple(s.shape[1:] for s in shapes)
-    # Features depend on the normalisation too, which belongs to the name, and on the dtype.
-    identity = f"{name}:{backbone.weights_hash}:{dtype}"
+    # Features depend on the dtype too, and on the normalisation, which belongs to the name if not given.
+    identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in scaled.items())])
     return Levels(sizes, identity, backbone.variables, jax.jit(apply))

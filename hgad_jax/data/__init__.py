@@ -13,8 +13,8 @@ __all__ = ["Dataset", "Record", "fingerprint", "load_dataset"]
 def _load_prepared(config: Any) -> Dataset:
     options = prepare.Options(
         root=config.root,
-        prepared_dir=getattr(config, "prepared_dir", ""),  # a run of an earlier version lacks these two
-        allow_partial=getattr(config, "allow_partial", False),
+        prepared_dir=config.prepared_dir,
+        allow_partial=config.allow_partial,
         follow_links=config.follow_links,
         split_seed=config.split_seed,
     )
@@ -28,8 +28,8 @@ def load_dataset(config: Any) -> Dataset:
     """List the images of the dataset a configuration names.
 
     Args:
-        config: its `data` section, with the attributes `name`, `root` and `follow_links`, and for the
-            datasets of papers those of `prepare.Options`; and maybe `class_name`.
+        config: its `data` section, with the attributes `name`, `root` and `follow_links`, `class_name`,
+            and for the datasets of papers those of `prepare.Options`.
 
     Raises:
         UserError: an unknown name, or whatever is amiss with the images.
@@ -40,5 +40,4 @@ def load_dataset(config: Any) -> Dataset:
             f"{', '.join(sorted(_LOADERS))}. For your own images: --config.data.name=folder "
             "--config.data.root=DIR"
         )
-    # A run of an earlier version lacks the key.
-    return select_class(_LOADERS[config.name](config), getattr(config, "class_name", ""))
+    return select_class(_LOADERS[config.name](config), config.class_name)

@@ -78,11 +78,8 @@ class Box(NamedTuple):
 
 
 def transform_of(data: Any) -> Transform:
-    """Read the transform from the `data` section of a config; keys of older runs may be absent."""
-    defaults = Transform._field_defaults
-    return Transform(
-        size=data.image_size, **{name: data.get(name, default) for name, default in defaults.items()}
-    )
+    """Read the transform from the `data` section of a config."""
+    return Transform(size=data.image_size, **{name: data[name] for name in Transform._field_defaults})
 
 
 def placement(transform: Transform, image_size: tuple[int, int]) -> Box:

@@ -15,11 +15,11 @@ def load(data: Any) -> Dataset:
     Raises:
         UserError: no folder is named, or whatever is wrong with the folders.
     """
-    return to_dataset(scan(data), on_error=data.get("on_error", "raise"))
+    return to_dataset(scan(data), on_error=data.on_error)
 
 
 def scan(data: Any) -> Listing:
-    """List the images and all that is wrong with their names and places; keys of older runs may be absent.
+    """List the images and all that is wrong with their names and places.
 
     Raises:
         UserError: no folder is named, or there is nothing like a dataset.
@@ -37,11 +37,11 @@ def scan(data: Any) -> Listing:
 
 def absolute_paths(data: Any) -> dict[str, Any]:
     """The keys of `data` that name folders, absolute, so that a run can be evaluated from anywhere."""
-    given = {key: data[key] for key in ("root", "prepared_dir") if data.get(key)}
+    given = {key: data[key] for key in ("root", "prepared_dir") if data[key]}
     root = os.path.abspath(os.path.expanduser(data.root)) if data.root else ""
     dirs = {key: explicit.absolute(paths, root) for key, paths in _dirs(data).items() if paths}
     return {key: os.path.abspath(os.path.expanduser(path)) for key, path in given.items()} | dirs
 
 
 def _dirs(data: Any) -> dict[str, tuple[str, ...]]:
-    return {key: tuple(data.get(key, ())) for key in explicit.KEYS}
+    return {key: tuple(data[key]) for key in explicit.KEYS}

@@ -21,7 +21,7 @@ def published(config: Any) -> dict[str, Any] | None:
         return None
     classes = {name: _fractions(table.columns, row) for name, row in table.rows.items()}
     mean = _fractions(table.columns, table.mean)
-    chosen = config.data.get("class_name", "")
+    chosen = config.data.class_name
     if chosen:
         if chosen not in classes:
             return None

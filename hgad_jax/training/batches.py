@@ -45,7 +45,7 @@ def training_features(
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),
     }
-    if not config.data.get("rotation", 0.0):
+    if not config.data.rotation:
         order = training_indices(len(chosen), **settings)
         while True:
             indices = chosen[order[start]]

@@ -21,7 +21,7 @@ _READ = 64  # examples at a time
 
 def num_classes(config: Any, dataset: Dataset) -> int:
     """Classes of the model: K, or those of the dataset."""
-    return clusters.num_clusters(config.data.get("classes", "given")) or len(dataset.classes)
+    return clusters.num_clusters(config.data.classes) or len(dataset.classes)
 
 
 def grouped(
@@ -41,7 +41,7 @@ def grouped(
     Returns:
       The dataset; test images keep their own classes, see `regrouped`.
     """
-    count = clusters.num_clusters(config.data.get("classes", "given"))
+    count = clusters.num_clusters(config.data.classes)
     if count is None:
         return dataset
     pooled = _of_images(_cached(cache), transform_of(config.data).num_tiles)
@@ -70,7 +70,7 @@ def regrouped(config: Any, dataset: Dataset, levels: Levels, directory: Path) ->
     Raises:
       UserError: the run's groups are missing or damaged.
     """
-    count = clusters.num_clusters(config.data.get("classes", "given"))
+    count = clusters.num_clusters(config.data.classes)
     if count is None:
         return dataset
     centroids = clusters.load(str(directory / _FILE))
@@ -86,7 +86,7 @@ def regrouped(config: Any, dataset: Dataset, levels: Levels, directory: Path) ->
 
 def as_metadata(config: Any, directory: Path) -> list[list[float]] | None:
     """The centroids for a checkpoint's metadata, `[K][D]`; None if the run has the dataset's own classes."""
-    if clusters.num_clusters(config.data.get("classes", "given")) is None:
+    if clusters.num_clusters(config.data.classes) is None:
         return None
     return clusters.load(str(directory / _FILE)).tolist()
 

@@ -47,7 +47,9 @@ def build_model(config: Any, num_classes: int) -> Model:
         scales=config.backbone.scales,
         image_size=config.data.image_size,
         source=config.backbone.source,
-        dtype=config.backbone.get("dtype", "float32"),  # runs of before the key are float32
+        dtype=config.backbone.dtype,
+        mean=config.backbone.mean,
+        std=config.backbone.std,
     )
     narrowest = min(channels for _, _, channels in levels.sizes)
     if num_classes > narrowest:
@@ -145,7 +147,7 @@ def load_usable(config: Any, directory: Path, log: Callable[[str], None]) -> Dat
     return screened(
         load_dataset(config.data),
         transform=transform_of(config.data),
-        on_error=config.data.get("on_error", "raise"),
+        on_error=config.data.on_error,
         num_workers=config.data.workers,
         directory=cache_directory(config, directory),
         log=log,

@@ -94,9 +94,11 @@ def test_levels_without_taps_are_those_of_the_catalogue_and_known_by_what_they_d
         feature_levels("resnet18", **options),
         feature_levels("resnet34", **options),
         feature_levels("resnet18", **options, dtype="bfloat16"),
+        feature_levels("resnet18", **options, mean=(0.5,) * 3, std=(0.225,) * 3),
     ]
     assert [size[2] for size in levels[0].sizes] == [128, 256, 512]
-    assert len({each.weights_hash for each in levels}) == 3
+    assert len({each.weights_hash for each in levels}) == 4
+    assert not np.allclose(*(l.apply(l.variables, images(1, 32, 32))[0] for l in (levels[0], levels[3])))
 
 
 def test_unknown_dtype_is_refused():

@@ -87,5 +87,6 @@ def test_the_command_ends_with_json():
     command += ["--few", "8", "--many", "40"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["features_ratio"] > 1
+    assert result["epochs"].keys() == {"published", "default"}
+    assert all(epochs["features_ratio"] > 1 for epochs in result["epochs"].values())
     assert result["peak_mb_many"] > 100

@@ -3,10 +3,10 @@
 import os
 import re
 
-import ml_collections
 import pytest
 from broken import draw, draw_mask
 
+from configs import default
 from hgad_jax.data import explicit, load_dataset, own
 from hgad_jax.errors import UserError
 
@@ -27,8 +27,9 @@ def hazelnut(tmp_path):
 
 
 def config(root="", **changes):
-    data = {"name": "folder", "root": str(root), "follow_links": False, "on_error": "raise"}
-    return ml_collections.ConfigDict({**data, **changes})
+    data = default.get_config().data
+    data.update(root=str(root), **changes)
+    return data
 
 
 FULL = {

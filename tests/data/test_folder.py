@@ -1,10 +1,10 @@
 import re
 
-import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
+from configs import default
 from hgad_jax.data import Record, fingerprint, folder, load_dataset
 from hgad_jax.data.records import build_dataset
 from hgad_jax.errors import UserError
@@ -36,8 +36,9 @@ def names(records):
 
 
 def config(**changes):
-    fields = {"name": "folder", "root": "", "split_seed": 0, "follow_links": False}
-    return ml_collections.ConfigDict({**fields, **changes})
+    data = default.get_config().data
+    data.update(changes)
+    return data
 
 
 def refused(root, *patterns, **options):

@@ -14,8 +14,8 @@ import time
 import pytest
 import tensorflow_datasets as tfds
 from dataset_trees import draw, load, mvtec_ad, shrink
-from ml_collections import ConfigDict
 
+from configs import default
 from hgad_jax.data import load_dataset, prepare
 from hgad_jax.data.__main__ import main
 from hgad_jax.data.datasets import builder, index, stored
@@ -272,9 +272,9 @@ def test_users_of_folders_do_not_import_tfds(tree):
 
 
 def test_the_config_names_dataset_root_and_prepared_dir(tree, prepared):
-    config = ConfigDict({"name": "mvtec_ad", "root": str(tree), "follow_links": False, "split_seed": 0})
-    later = {"prepared_dir": str(prepared), "allow_partial": False}
-    dataset = load_dataset(ConfigDict({**config, **later}))
+    config = default.get_config().data
+    config.update(name="mvtec_ad", root=str(tree), prepared_dir=str(prepared))
+    dataset = load_dataset(config)
     assert dataset == load("mvtec_ad", tree, prepared)
 
 
