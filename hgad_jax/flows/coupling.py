@@ -10,14 +10,19 @@ One block is: coupling, global affine, rotation.
 
 with log|det J| = Σ s + Σ log g. The first layer is kept as two kernels, one for x1 and one for the
 condition: the condition is the same for all images, so its part is computed once per position and added.
+
+The forward pass has a gradient of its own. Derived by itself it has the same matrix products, but a CPU
+spends as much time again around them: on what XLA then computes twice or copies.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import optimization_barrier
 
-from hgad_jax.flows.linear import dense, dense_beside
+from hgad_jax.flows.linear import dense, dense_beside, narrow_product, rows, sum_leading
 
 # softplus of FrEIA's global affine: g = 0.2 · log(1 + exp(gamma / 2)); g(GAMMA_OF_ONE) = 1.
 GAMMA_OF_ONE = 9.986478501101022
@@ -60,29 +65,98 @@ def scale_and_shift(
     return soft_clamp(raw_scale, clamp), 0.1 * raw_shift
 
 
-def forward(
-    params: CouplingParams, rotation: jax.Array, projected: jax.Array, x: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
-    """Features → latent through one block, for whole maps.
+class Block(NamedTuple):
+    """What a block computes with: made of its parameters and of the condition alone, the same for all images."""
+
+    passive_kernel: jax.Array  # [ceil(C/2), H]
+    projected: jax.Array  # the condition's part of the hidden layer, bias included: [h, w, H], [N, H] or [H]
+    out_kernel: jax.Array  # [2·floor(C/2), H]: its gradient is that of a product without a transposed copy
+    out_bias: jax.Array  # [2·floor(C/2)]
+    log_g: jax.Array  # [C]
+    offset: jax.Array  # [C]
+
+
+def block(params: CouplingParams, projected: jax.Array) -> Block:
+    """A block of its parameters and the condition's part of its hidden layer, bias included."""
+    log_g = log_global_scale(params.gamma)
+    return Block(params.passive_kernel, projected, params.out_kernel.T, params.out_bias, log_g, params.offset)
+
+
+def forward(block: Block, rotation: jax.Array, x: jax.Array, *, clamp: float) -> tuple[jax.Array, jax.Array]:
+    """Features → latent through one block.
 
     Args:
-      params: one block.
+      block: made by `block`; its `projected` is broadcast over x's leading axes.
       rotation: fixed orthogonal R, `[C, C]`.
-      projected: the condition's part of the hidden layer, bias included, `[h, w, H]`; or the bias `[H]`.
-      x: `[B, h, w, C]`.
+      x: `[B, h, w, C]` or `[N, C]`.
       clamp: bound of the log-scale.
 
     Returns:
-      y `[B, h, w, C]` and log|det dy/dx| `[B, h, w]`.
+      y as x, and log|det dy/dx| `[B, h, w]` or `[N]`.
     """
+    return _forward(clamp, block, rotation, x)
+
+
+def _halves(x: jax.Array) -> list[jax.Array]:
+    """Passive and transformed channels."""
+    return jnp.split(x, [x.shape[-1] - x.shape[-1] // 2], axis=-1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _forward(clamp, block, rotation, x):
+    return _forward_and_kept(clamp, block, rotation, x)[0]
+
+
+def _forward_and_kept(clamp, block, rotation, x):
+    maps, x = x.shape[:-1], rows(x)
     passive, transformed = _halves(x)
-    preactivation = dense(passive, params.passive_kernel, projected)
-    log_scale, shift = scale_and_shift(params, preactivation, clamp)
-    u = jnp.concatenate([passive, transformed * jnp.exp(log_scale) + shift], axis=-1)
-    log_g = log_global_scale(params.gamma)
-    # g and o become part of the rotation: a pass over memory less, a product more in the gradient.
-    y = dense(u, jnp.exp(log_g)[:, None] * rotation.T, params.offset @ rotation.T)
-    return y, log_scale.sum(-1) + log_g.sum()
+    hidden = (passive @ block.passive_kernel).reshape(*maps, -1)
+    hidden = rows(jax.nn.relu(hidden + jnp.broadcast_to(block.projected, hidden.shape)))
+    # What goes behind a barrier is stored once; otherwise XLA computes it anew wherever it is used.
+    hidden = optimization_barrier(hidden)
+    raw = hidden @ block.out_kernel.T
+    raw_scale, raw_shift = jnp.split(raw + jnp.broadcast_to(block.out_bias, raw.shape), 2, axis=-1)
+    tanh = jnp.tanh(0.1 * raw_scale)
+    scale = jnp.exp(clamp * tanh)
+    u = jnp.concatenate([passive, transformed * scale + 0.1 * raw_shift], axis=-1)
+    w = u * jnp.broadcast_to(jnp.exp(block.log_g), u.shape) + jnp.broadcast_to(block.offset, u.shape)
+    tanh, scale, w = optimization_barrier((tanh, scale, w))
+    y = (w @ rotation.T).reshape(*maps, -1)
+    log_det = clamp * tanh.sum(-1).reshape(maps) + block.log_g.sum()
+    return (y, log_det), (block, rotation, x, hidden, tanh, scale, w)
+
+
+def _backward(clamp, kept, gradients):
+    """Gradients are called by what they belong to: `of_w` is that of w."""
+    block, rotation, x, hidden, tanh, scale, w = kept
+    of_y, of_log_det = gradients
+    maps, of_y, of_log_det = of_y.shape[:-1], rows(of_y), of_log_det.reshape(-1, 1)
+    passive, transformed = _halves(x)
+
+    of_w = of_y @ rotation
+    of_offset = sum_leading(of_w, 1)
+    of_log_g = sum_leading(of_w * w, 1) - block.offset * of_offset + of_log_det.sum()
+    of_passive, of_coupled = _halves(of_w * jnp.broadcast_to(jnp.exp(block.log_g), of_w.shape))
+    of_transformed = of_coupled * scale
+    of_log_scale = of_transformed * transformed + jnp.broadcast_to(of_log_det, scale.shape)
+    of_raw = jnp.concatenate([0.1 * clamp * of_log_scale * (1 - tanh**2), 0.1 * of_coupled], axis=-1)
+    of_raw = optimization_barrier(of_raw)
+
+    of_hidden = optimization_barrier(jnp.where(hidden > 0, of_raw @ block.out_kernel, 0))
+    of_block = Block(
+        passive_kernel=passive.T @ of_hidden,
+        projected=sum_leading(of_hidden.reshape(*maps, -1), block.projected.ndim),
+        out_kernel=of_raw.T @ hidden,
+        out_bias=sum_leading(of_raw, 1),
+        log_g=of_log_g,
+        offset=of_offset,
+    )
+    of_passive = of_passive + narrow_product(of_hidden, block.passive_kernel.T)
+    of_x = jnp.concatenate([of_passive, of_transformed], axis=-1)
+    return of_block, of_y.T @ w, of_x.reshape(*maps, -1)
+
+
+_forward.defvjp(_forward_and_kept, _backward)
 
 
 def forward_vectors(
@@ -116,19 +190,12 @@ def forward_vectors(
     return u @ rotation.T, log_scale.sum(-1) + log_g.sum()
 
 
-def _halves(x: jax.Array) -> list[jax.Array]:
-    """Passive and transformed channels."""
-    return jnp.split(x, [x.shape[-1] - x.shape[-1] // 2], axis=-1)
-
-
-def inverse(
-    params: CouplingParams, rotation: jax.Array, projected: jax.Array, y: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+def inverse(block: Block, rotation: jax.Array, y: jax.Array, *, clamp: float) -> tuple[jax.Array, jax.Array]:
     """Latent → features through one block; arguments as `forward`. Returns x and log|det dx/dy|."""
-    log_g = log_global_scale(params.gamma)
-    u = (y @ rotation - jnp.broadcast_to(params.offset, y.shape)) * jnp.broadcast_to(jnp.exp(-log_g), y.shape)
-    passive, transformed = _halves(u)
-    preactivation = dense(passive, params.passive_kernel, projected)
-    log_scale, shift = scale_and_shift(params, preactivation, clamp)
-    x = jnp.concatenate([passive, (transformed - shift) * jnp.exp(-log_scale)], axis=-1)
-    return x, -log_scale.sum(-1) - log_g.sum()
+    g = jnp.broadcast_to(jnp.exp(-block.log_g), y.shape)
+    passive, transformed = _halves((y @ rotation - jnp.broadcast_to(block.offset, y.shape)) * g)
+    hidden = jax.nn.relu(dense(passive, block.passive_kernel, block.projected))
+    raw_scale, raw_shift = jnp.split(dense(hidden, block.out_kernel.T, block.out_bias), 2, axis=-1)
+    log_scale = soft_clamp(raw_scale, clamp)
+    x = jnp.concatenate([passive, (transformed - 0.1 * raw_shift) * jnp.exp(-log_scale)], axis=-1)
+    return x, -log_scale.sum(-1) - block.log_g.sum()

@@ -66,7 +66,7 @@ def coupling_inverse(params, z, groups):
 
 def coupling_map(channels):
     params, rotation = one_block(channels)
-    params = (params, rotation, projection(params))
+    params = (coupling.block(params, projection(params)), rotation)
     return Map(coupling_forward, coupling_inverse, params, channels)
 
 
@@ -243,7 +243,7 @@ def test_rotation_multiplies_from_the_left():
     """A block that neither couples nor scales is y = R x."""
     params, rotation = one_block(6, identity=True)
     x = np.random.default_rng(0).normal(size=(2, H, W, 6)).astype(np.float32)
-    y, log_det = coupling.forward(params, rotation, projection(params), x, clamp=CLAMP)
+    y, log_det = coupling.forward(coupling.block(params, projection(params)), rotation, x, clamp=CLAMP)
     expected = np.einsum("ij,bhwj->bhwi", rotation.astype(np.float64), x.astype(np.float64))
     np.testing.assert_allclose(y, expected, atol=1e-5)
     np.testing.assert_allclose(log_det, 0, atol=1e-5)
@@ -269,7 +269,7 @@ def test_passive_half_of_odd_channels_is_the_larger_and_comes_first():
     params, _ = one_block(5)
     x = np.random.default_rng(0).normal(size=(1, H, W, 5)).astype(np.float32)
     plain = params._replace(gamma=jnp.full(5, coupling.GAMMA_OF_ONE), offset=jnp.zeros(5))
-    y, _ = coupling.forward(plain, jnp.eye(5), projection(params), x, clamp=CLAMP)
+    y, _ = coupling.forward(coupling.block(plain, projection(params)), jnp.eye(5), x, clamp=CLAMP)
     np.testing.assert_allclose(y[..., :3], x[..., :3], atol=1e-5)
     assert np.abs(y[..., 3:] - x[..., 3:]).min() > 1e-4
 
