@@ -12,6 +12,9 @@ as our forward pass and our step have, which is about as fast as this processor 
 Ours computes the batch in parts that fit the processor's cache. PyTorch gets it whole, as the published code
 does: parts leave its forward pass as it is and take a few percent off its step (--torch-micro-batches).
 
+With --levels the flows have the sizes of the default settings instead: 8 blocks and a position code of 64, at
+EfficientNet-Lite0's three levels for images of 256 px, one after the other; the last line is of all three.
+
 The last line is JSON. Ratios are PyTorch's time over ours, of medians: above one, hgad_jax is faster.
 """
 
@@ -45,23 +48,40 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    size = published.Size()
+    sizes = levels(published) if args.levels else (published.Size(),)
     for parts in (args.micro_batches, args.torch_micro_batches):
-        if parts < 1 or size.images % parts:
-            sys.exit(f"The number of micro-batches must divide the {size.images} images, got {parts}.")
+        if parts < 1 or sizes[0].images % parts:
+            sys.exit(f"The number of micro-batches must divide the {sizes[0].images} images, got {parts}.")
+    print(
+        f"{args.threads} thread(s){'' if pinned else ', not pinned'}, load average {os.getloadavg()[0]:.1f}, "
+        f"micro-batches: {args.micro_batches} in hgad_jax, {args.torch_micro_batches} in PyTorch"
+    )
+    found = [measure(published, size, args) for size in sizes]
+    print(json.dumps(summary(*total(found), args.threads)))
+
+
+def levels(published: ModuleType) -> tuple:
+    """Sizes of the default settings' flows."""
+    return tuple(
+        published.Size(blocks=8, channels=channels, condition=64, height=side, width=side)
+        for channels, side in ((40, 32), (112, 16), (320, 8))
+    )
+
+
+def measure(
+    published: ModuleType, size, args: argparse.Namespace
+) -> tuple[dict[str, list], dict[str, float]]:
+    """Checks and times flows of one size; returns the milliseconds of each contender and its operations."""
+    print(
+        f"\n{size.blocks} blocks, {size.channels} channels, condition {size.condition}, "
+        f"{size.images} images of {size.height} × {size.width} positions, float32"
+    )
     inn = published.build_flow(size, SEED)
     features = np.random.default_rng(SEED).standard_normal(
         (size.images, size.height, size.width, size.channels), np.float32
     )
     errors = check_agreement(published, inn, size, features)
-    print(
-        f"{size.blocks} blocks, {size.channels} channels, condition {size.condition}, "
-        f"{size.images} images of {size.height} × {size.width} positions, float32\n"
-        f"{args.threads} thread(s){'' if pinned else ', not pinned'}, load average {os.getloadavg()[0]:.1f}, "
-        f"micro-batches: {args.micro_batches} in hgad_jax, {args.torch_micro_batches} in PyTorch"
-    )
     print("largest difference, relative: latents {:.1e}, log-determinants {:.1e}".format(*errors))
-
     contenders, compile_seconds = build_contenders(
         published, inn, size, features, args.micro_batches, args.torch_micro_batches
     )
@@ -69,7 +89,16 @@ def main() -> None:
     work = operations(size)
     print_table(milliseconds, work)
     print("compiled in {:.1f} s (forward) and {:.1f} s (training step)".format(*compile_seconds))
-    print(json.dumps(summary(milliseconds, work, args.threads)))
+    return milliseconds, work
+
+
+def total(found: list[tuple[dict[str, list], dict[str, float]]]) -> tuple[dict[str, list], dict[str, float]]:
+    """Of several sizes together, round by round."""
+    milliseconds, work = zip(*found, strict=True)
+    rounds = {
+        name: [sum(times) for times in zip(*(m[name] for m in milliseconds), strict=True)] for name in work[0]
+    }
+    return rounds, {name: sum(w[name] for w in work) for name in work[0]}
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -78,6 +107,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of either side (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument("--micro-batches", type=int, default=8, help="parts of our batch (default 8)")
+    parser.add_argument("--levels", action="store_true", help="the default settings' three levels")
     parser.add_argument(
         "--torch-micro-batches", type=int, default=1, help="parts of PyTorch's batch (default 1)"
     )
@@ -173,9 +203,12 @@ def build_contenders(
         parts = batch.reshape(micro_batches, -1, *batch.shape[1:])
         return jax.lax.map(lambda part: flow_forward(params, part), parts)
 
+    def blocks(params):
+        return flow.blocks_at(params, (size.height, size.width))
+
     def step(state, batch):
         params, opt_state = state
-        gradients, metrics = micro_batched_grad(loss, params, batch, micro_batches)
+        gradients, metrics = micro_batched_grad(loss, params, batch, micro_batches, blocks)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 

@@ -42,11 +42,13 @@ class Detector(NamedTuple):
       inputs, a pytree of `[B, ...]`: all that is not trained, done once per batch.
     loss(params, constants, inputs, labels, weights): a dict of loss weights → (scalar, dict of scalar
       metrics); a mean over images, so that the losses of equal parts of a batch average to the loss of the
-      whole.
+      whole. `params` may be what `ready` has made of them.
     evidence(params, constants, features, class_ids=None, *, mix_classes=False): with `class_ids=None` each
       image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
       all classes.
     fibres: None if a batch is one step of `loss`.
+    ready(params, inputs): what `loss` makes of the parameters whatever the images, to be done once for all
+      parts of a batch.
     """
 
     init: Callable
@@ -55,3 +57,4 @@ class Detector(NamedTuple):
     loss: Callable
     evidence: Callable
     fibres: Fibres | None = None
+    ready: Callable = lambda params, inputs: params

@@ -101,6 +101,12 @@ def hgad(
         groups = labels if per_class else jnp.zeros_like(labels)
         return tuple(apply_affine(c.first, x, groups) for c, x in zip(constants, features, strict=True))
 
+    def ready(params, inputs):
+        return tuple(
+            level._replace(flow=flow.blocks_at(level.flow, x.shape[1:3]))
+            for level, (x, _) in zip(params, inputs, strict=True)
+        )
+
     def latents(params, rotations, inputs):
         """Per level z and the log-det of first layer and flow together."""
         for level, level_rotations, (x, first_log_det) in zip(params, rotations, inputs, strict=True):
@@ -168,4 +174,4 @@ def hgad(
             class_ids=class_ids.astype(jnp.int32),
         )
 
-    return Detector(init, abstract, prepare, loss, evidence)
+    return Detector(init, abstract, prepare, loss, evidence, ready=ready)

@@ -51,25 +51,26 @@ def log_global_scale(gamma: jax.Array) -> jax.Array:
 
 
 def scale_and_shift(
-    params: CouplingParams, preactivation: jax.Array, clamp: float
+    preactivation: jax.Array, out_kernel: jax.Array, out_bias: jax.Array, clamp: float
 ) -> tuple[jax.Array, jax.Array]:
     """Log-scale and shift of the transformed half, each `[..., floor(C/2)]`.
 
     Args:
-      params: one block.
       preactivation: of the hidden layer, `[..., H]`.
+      out_kernel: `[H, 2·floor(C/2)]`.
+      out_bias: `[2·floor(C/2)]`.
       clamp: bound of the log-scale.
     """
-    raw = dense(jax.nn.relu(preactivation), params.out_kernel, params.out_bias)
+    raw = dense(jax.nn.relu(preactivation), out_kernel, out_bias)
     raw_scale, raw_shift = jnp.split(raw, 2, axis=-1)
     return soft_clamp(raw_scale, clamp), 0.1 * raw_shift
 
 
 class Block(NamedTuple):
-    """What a block computes with: made of its parameters and of the condition alone, the same for all images."""
+    """What a block computes with: made of its parameters and the condition alone, the same for all images."""
 
     passive_kernel: jax.Array  # [ceil(C/2), H]
-    projected: jax.Array  # the condition's part of the hidden layer, bias included: [h, w, H], [N, H] or [H]
+    projected: jax.Array  # the condition's part of the hidden layer, bias included: [h, w, H] or [H]
     out_kernel: jax.Array  # [2·floor(C/2), H]: its gradient is that of a product without a transposed copy
     out_bias: jax.Array  # [2·floor(C/2)]
     log_g: jax.Array  # [C]
@@ -83,16 +84,16 @@ def block(params: CouplingParams, projected: jax.Array) -> Block:
 
 
 def forward(block: Block, rotation: jax.Array, x: jax.Array, *, clamp: float) -> tuple[jax.Array, jax.Array]:
-    """Features → latent through one block.
+    """Features → latent through one block, for whole maps.
 
     Args:
-      block: made by `block`; its `projected` is broadcast over x's leading axes.
-      rotation: fixed orthogonal R, `[C, C]`.
-      x: `[B, h, w, C]` or `[N, C]`.
+      block: made by `block`.
+      rotation: fixed orthogonal R, `[C, C]`; it gets no gradient.
+      x: `[B, h, w, C]`.
       clamp: bound of the log-scale.
 
     Returns:
-      y as x, and log|det dy/dx| `[B, h, w]` or `[N]`.
+      y `[B, h, w, C]` and log|det dy/dx| `[B, h, w]`.
     """
     return _forward(clamp, block, rotation, x)
 
@@ -151,9 +152,9 @@ def _backward(clamp, kept, gradients):
         log_g=of_log_g,
         offset=of_offset,
     )
-    of_passive = of_passive + narrow_product(of_hidden, block.passive_kernel.T)
+    of_passive = of_passive + narrow_product(of_hidden, block.passive_kernel)
     of_x = jnp.concatenate([of_passive, of_transformed], axis=-1)
-    return of_block, of_y.T @ w, of_x.reshape(*maps, -1)
+    return of_block, None, of_x.reshape(*maps, -1)
 
 
 _forward.defvjp(_forward_and_kept, _backward)
@@ -183,7 +184,7 @@ def forward_vectors(
     """
     passive, transformed = _halves(x)
     preactivation = dense_beside(passive, place, params.passive_kernel, table)
-    log_scale, shift = scale_and_shift(params, preactivation, clamp)
+    log_scale, shift = scale_and_shift(preactivation, params.out_kernel, params.out_bias, clamp)
     u = jnp.concatenate([passive, transformed * jnp.exp(log_scale) + shift], axis=-1)
     log_g = log_global_scale(params.gamma)
     u = u * jnp.broadcast_to(jnp.exp(log_g), u.shape) + jnp.broadcast_to(params.offset, u.shape)
@@ -194,8 +195,7 @@ def inverse(block: Block, rotation: jax.Array, y: jax.Array, *, clamp: float) ->
     """Latent → features through one block; arguments as `forward`. Returns x and log|det dx/dy|."""
     g = jnp.broadcast_to(jnp.exp(-block.log_g), y.shape)
     passive, transformed = _halves((y @ rotation - jnp.broadcast_to(block.offset, y.shape)) * g)
-    hidden = jax.nn.relu(dense(passive, block.passive_kernel, block.projected))
-    raw_scale, raw_shift = jnp.split(dense(hidden, block.out_kernel.T, block.out_bias), 2, axis=-1)
-    log_scale = soft_clamp(raw_scale, clamp)
-    x = jnp.concatenate([passive, (transformed - 0.1 * raw_shift) * jnp.exp(-log_scale)], axis=-1)
+    preactivation = dense(passive, block.passive_kernel, block.projected)
+    log_scale, shift = scale_and_shift(preactivation, block.out_kernel.T, block.out_bias, clamp)
+    x = jnp.concatenate([passive, (transformed - shift) * jnp.exp(-log_scale)], axis=-1)
     return x, -log_scale.sum(-1) - block.log_g.sum()

@@ -59,14 +59,17 @@ def init_params(
 
 
 def blocks_at(params: coupling.CouplingParams, size: tuple[int, int]) -> tuple[coupling.Block, ...]:
-    """The blocks for maps of a size (h, w): what of a flow depends on its parameters alone."""
-    if params.condition_kernel is None:
-        projected = params.hidden_bias
-    else:
+    """The blocks for maps of a size (h, w): all of a flow that depends on its parameters alone."""
+    if params.condition_kernel is not None:
         codes = axis_codes(*size, params.condition_kernel.shape[1])
-        projected = jax.vmap(lambda kernel: project(codes, kernel))(params.condition_kernel)
-        projected += jnp.broadcast_to(params.hidden_bias[:, None, None, :], projected.shape)
-    return _unstacked(jax.vmap(coupling.block)(params, projected))
+
+    def block(params):
+        projected = params.hidden_bias
+        if params.condition_kernel is not None:
+            projected = project(codes, params.condition_kernel) + projected[None, None, :]
+        return coupling.block(params, projected)
+
+    return tuple(map(block, _unstacked(params)))
 
 
 def _unstacked(tree):
@@ -84,20 +87,25 @@ def _stacked(trees):
 
 
 def forward(
-    params: coupling.CouplingParams, rotations: jax.Array, x: jax.Array, *, clamp: float
+    params: coupling.CouplingParams | tuple[coupling.Block, ...],
+    rotations: jax.Array,
+    x: jax.Array,
+    *,
+    clamp: float,
 ) -> tuple[jax.Array, jax.Array]:
     """Features → latents.
 
     Args:
-      params: blocks, stacked.
-      rotations: of the blocks, `[K, C, C]`.
+      params: blocks, stacked; or what `blocks_at` has made of them for maps of x's size.
+      rotations: of the blocks, `[K, C, C]`; they get no gradient.
       x: `[B, h, w, C]`.
       clamp: bound of the couplings' log-scale.
 
     Returns:
       z `[B, h, w, C]` and log|det dz/dx| `[B, h, w]`.
     """
-    return _forward(clamp, blocks_at(params, x.shape[1:3]), _unstacked(rotations), x)
+    blocks = blocks_at(params, x.shape[1:3]) if isinstance(params, coupling.CouplingParams) else params
+    return _forward(clamp, blocks, _unstacked(rotations), x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -30,12 +30,12 @@ def rows(x: jax.Array) -> jax.Array:
 
 
 def narrow_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x `[N, D]` @ kernel `[D, E]`, for few outputs E: just below 64 of them, a CPU runs at half its speed."""
-    width = kernel.shape[1]
+    """x `[N, D]` @ kernel.T, kernel `[E, D]`, for few outputs E: just below 64, a CPU has half its speed."""
+    width = kernel.shape[0]
     lacking = -width % 64
     if lacking > width // 4:
-        return x @ kernel
-    return (x @ jnp.pad(kernel, ((0, 0), (0, lacking))))[:, :width]
+        return x @ kernel.T
+    return (x @ jnp.pad(kernel, ((0, lacking), (0, 0))).T)[:, :width]
 
 
 @jax.custom_vjp

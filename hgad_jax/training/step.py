@@ -53,7 +53,9 @@ def make_train_step(
             return detector.loss(params, constants, *part, step_weights)
 
         inputs = detector.prepare(constants, features, labels)
-        result = micro_batched_grad(loss, params, (inputs, labels), micro_batches)
+        result = micro_batched_grad(
+            loss, params, (inputs, labels), micro_batches, lambda params: detector.ready(params, inputs)
+        )
         return jax.lax.pmean(result, "data")
 
     sharded_gradients = jax.shard_map(

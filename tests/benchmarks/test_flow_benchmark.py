@@ -106,6 +106,11 @@ def test_every_contender_is_timed_and_summarised(benchmark, contenders):
     assert all(np.isfinite(value) for value in line.values())
 
 
+def test_levels_are_added_up_round_by_round(benchmark):
+    found = [({"train": [1.0, 2.0]}, {"train": 5.0}), ({"train": [10.0, 30.0]}, {"train": 7.0})]
+    assert benchmark.total(found) == ({"train": [11.0, 32.0]}, {"train": 12.0})
+
+
 def test_without_freia_the_message_says_what_to_install(benchmark, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "freia_flow", None)
     with pytest.raises(SystemExit) as stop:

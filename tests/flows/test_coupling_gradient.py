@@ -1,4 +1,4 @@
-"""The couplings' hand-written gradient is that of the formulas, written plainly and derived by JAX in float64."""
+"""The couplings' hand-written gradient is that of the plain formulas, derived by JAX in float64."""
 
 import functools
 
@@ -41,18 +41,18 @@ def plain_flow(params, rotations, x):
 
 
 def gradients(forward, arguments):
-    """Of a scalar that depends on every output in another way, with respect to all arguments."""
+    """Of a scalar that depends on every output in another way, with respect to parameters and features."""
     rng = np.random.default_rng(4)
     weights = [rng.normal(size=arguments[-1].shape[:n]) for n in (4, 3)]
 
-    def scalar(arguments):
-        z, log_det = forward(*arguments)
+    def scalar(params, rotations, x):
+        z, log_det = forward(params, rotations, x)
         parts = (
             jnp.sum(jnp.asarray(w, z.dtype) * jnp.sin(y)) for w, y in zip(weights, (z, log_det), strict=True)
         )
         return sum(parts)
 
-    return jax.jit(jax.value_and_grad(scalar))(arguments)
+    return jax.jit(jax.value_and_grad(scalar, (0, 2)))(*arguments)
 
 
 @pytest.mark.parametrize("condition", [True, False])
