@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.backbones.levels import Levels
@@ -14,6 +13,7 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import image_name
 from hgad_jax.errors import UserError
+from hgad_jax.training.extraction import features_of
 
 _FILE = "clusters.json"
 _READ = 64  # examples at a time
@@ -109,8 +109,7 @@ def _computed(config: Any, levels: Levels, records: Sequence[Record]) -> Iterato
         num_workers=config.data.workers,
     )
     for batch in batches:
-        features = levels.apply(levels.variables, jnp.asarray(batch["image"]))
-        yield clusters.pool(features)[batch["valid"]]
+        yield clusters.pool(features_of(levels, batch["image"]))[batch["valid"]]
 
 
 def _of_images(pooled: Iterable[np.ndarray], num_tiles: int) -> np.ndarray:

@@ -58,10 +58,18 @@ def check_equals_one(place, alone, count):
     assert [status for status, _ in ends] == [0] * count, ends
     said = [text for _, text in ends]
     assert f"{count} process(es), {count} device(s)" in said[0]
+    assert "Features of 24 images computed by all processes" in said[0]
     assert f"batch 8, {8 // count} per device" in said[0]
     assert "8 steps done, model saved" in said[0]
     assert all("step" not in text for text in said[1:]), "one of them speaks"
     equal(results(place, workdir), alone)
+    assert_same_features(workdir / "cache", place / "alone" / "cache")
+
+
+def assert_same_features(found, expected):
+    """That the processes have computed together."""
+    (found,), (expected,) = found.glob("*/level0.npy"), expected.glob("*/level0.npy")
+    np.testing.assert_array_equal(np.load(found), np.load(expected))
 
 
 def test_two_processes_equal_one(place, alone):
@@ -129,6 +137,15 @@ def test_arguments_that_do_not_belong_together_are_refused(case, monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
         processes.initialize(*arguments)
+
+
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES"])
+def test_a_script_of_one_process_refuses_to_be_several(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    processes.refuse_several("eval.py")
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(UserError, match=rf"eval\.py is one process, .*started as one of 4 \({name}=4"):
+        processes.refuse_several("eval.py")
 
 
 @pytest.mark.parametrize(
