@@ -32,6 +32,7 @@ SETTINGS = TINY | {
 STEPS = 40
 EX_TEMPFAIL = 75
 PARTS = ("params", "opt_state", "constants", "calibration")
+UNREAD = ("_CHECKPOINT_METADATA", "commit_success.txt")  # orbax's; only whether they are there matters
 WRITES = {"cache": "cache/*.tmp-*", "checkpoint": "checkpoints/*.orbax-checkpoint-tmp*"}
 
 
@@ -115,15 +116,15 @@ class Soak:
             return False
         folder = workdir / "checkpoints" / str(steps[-1])
         files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-        path = self.random.choice([p for p in files if p.name != "_CHECKPOINT_METADATA"])  # orbax's, not read
+        path = self.random.choice([p for p in files if p.name not in UNREAD])
         content = bytearray(path.read_bytes())
         kind = self.random.choice(("cut short", "bit flipped"))
         if kind == "cut short":
-            del content[self.random.randrange(len(content)) :]
+            del content[self.random.randrange(len(content) - 1) :]  # more than the newline at an end
         else:
             content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
         path.write_bytes(content)
-        said = self.finish(workdir)
+        said = f"{path} was {kind}.\n{self.finish(workdir)}"
         self.restarts += 1
         assert f"{folder}: this checkpoint is damaged" in said, said
         assert f"Going on from step {steps[-2]}" in said, said

@@ -122,6 +122,37 @@ def test_when_one_is_killed_the_other_ends_and_says_why(place, killed):
     assert "Fatal" not in said
 
 
+@pytest.mark.slow
+def test_one_that_refuses_ends_all(place):
+    workdir = place / "refused"
+    loop.train(config_of(place, train__epochs=0.0), workdir)
+    (workdir / "config.json").unlink()
+    ends = finish(start(place / "images", workdir, 2))
+    assert [status for status, _ in ends] == [2, 2], ends
+    assert "has checkpoints but no config.json" in ends[0][1]
+    assert "another one has" in ends[1][1]
+
+
+@pytest.mark.slow
+def test_groups_are_found_once_and_are_those_of_one_process(place):
+    alone = config_of(place, data__classes="cluster:2", train__epochs=0.0)
+    loop.train(alone, place / "groups")
+    ends = finish(start(place / "images", place / "groups2", 2, data__classes="cluster:2", train__epochs=0.0))
+    assert [status for status, _ in ends] == [0, 0], ends
+    found, expected = (json.loads((place / f"groups{n}" / "clusters.json").read_text()) for n in ("", "2"))
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_the_stability_report_is_written_once(place):
+    add_class(place / "tested", "brick", test=2)
+    ends = finish(start(place / "tested", place / "stable", 2, eval__window=(1.0, 4.0)))
+    assert [status for status, _ in ends] == [0, 0], ends
+    report = json.loads((place / "stable" / "stability.json").read_text())
+    assert report["steps"] == [1, 2, 3, 4], "8 images, 8 a step"
+    assert "Test image_auroc over 4 evaluations" in ends[0][1]
+
+
 WRONG = {
     "only some flags": ((None, 2, None), {}, r"--coordinator, --process_id is missing"),
     "no port": (("host", 2, 0), {}, "--coordinator=host, expected HOST:PORT"),
