@@ -82,7 +82,7 @@ class Soak:
                 number == signal.SIGTERM and process.returncode == -signal.SIGTERM
             )  # before any handler
             assert process.returncode == expected or at_start, (process.returncode, said)
-            self.hits[f"{number.name} {self.hit(workdir, before, said)}"] += 1
+            self.note(f"{number.name} {self.hit(workdir, before, said)}")
         return through
 
     def wait(self, process, workdir: Path, phase: str, before: set) -> None:
@@ -98,6 +98,11 @@ class Soak:
             moment = time.monotonic() + self.random.uniform(0, 0.03)
         while process.poll() is None and time.monotonic() < moment:
             time.sleep(0.001)
+
+    def note(self, what: str) -> None:
+        """Counts what was done and says it, so that the figures are there whatever ends this script."""
+        self.hits[what] += 1
+        print(f"{what}, the {self.hits[what]}. time", flush=True)
 
     def hit(self, workdir: Path, before: set, said: str) -> str:
         """Where a run was when it was ended, by what it left."""
@@ -128,7 +133,7 @@ class Soak:
         self.restarts += 1
         assert f"{folder}: this checkpoint is damaged" in said, said
         assert f"Going on from step {steps[-2]}" in said, said
-        self.hits[f"newest checkpoint {kind}"] += 1
+        self.note(f"newest checkpoint {kind}")
         return True
 
     def compare(self, workdir: Path) -> None:
@@ -140,6 +145,7 @@ class Soak:
         assert reference.keys() == found.keys()
         different = [key for key in reference if reference[key] != found[key]]
         assert not different, f"{workdir}: other bits in {', '.join(different)}"
+        print(f"{workdir.name} is equal, {self.restarts} restarts so far", flush=True)
 
 
 def leftovers(workdir: Path) -> set[tuple[str, tuple]]:
@@ -188,7 +194,6 @@ def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int) -> Soa
             through = run.interrupt(workdir, plan[-1], phases[len(plan) % len(phases)])
             if not through:
                 plan.pop()
-                print(f"{len(plan)} kills to come", flush=True)
         run.finish(workdir)
         run.compare(workdir)
     for _ in range(damages):
