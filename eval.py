@@ -31,7 +31,9 @@ flags.mark_flag_as_required("workdir")
 def main():
     """Evaluates the run in --workdir."""
     from hgad_jax.evaluation.evaluate import evaluate  # after the flags: importing jax takes a second
+    from hgad_jax.training import processes
 
+    processes.refuse_several("eval.py")
     evaluate(
         _WORKDIR.value,
         out=_OUT.value,

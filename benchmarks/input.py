@@ -44,8 +44,7 @@ from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
-from hgad_jax.training import setup, step
-from hgad_jax.training.batches import compute_features
+from hgad_jax.training import extraction, setup, step
 
 SIZE = 256  # pixels
 BATCH = 32
@@ -210,7 +209,7 @@ def time_epochs(
             num_workers=workers,
         )
         for _ in range(len(records) // batch):
-            consume(compute_features(model.levels, next(batches)["image"]))
+            consume(extraction.features_of(model.levels, next(batches)["image"]))
         batches.close()
 
     contenders = {

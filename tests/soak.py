@@ -32,6 +32,7 @@ SETTINGS = TINY | {
 STEPS = 40
 EX_TEMPFAIL = 75
 PARTS = ("params", "opt_state", "constants", "calibration")
+UNREAD = ("_CHECKPOINT_METADATA", "commit_success.txt")  # orbax's; only whether they are there matters
 WRITES = {"cache": "cache/*.tmp-*", "checkpoint": "checkpoints/*.orbax-checkpoint-tmp*"}
 
 
@@ -81,7 +82,7 @@ class Soak:
                 number == signal.SIGTERM and process.returncode == -signal.SIGTERM
             )  # before any handler
             assert process.returncode == expected or at_start, (process.returncode, said)
-            self.hits[f"{number.name} {self.hit(workdir, before, said)}"] += 1
+            self.note(f"{number.name} {self.hit(workdir, before, said)}")
         return through
 
     def wait(self, process, workdir: Path, phase: str, before: set) -> None:
@@ -97,6 +98,11 @@ class Soak:
             moment = time.monotonic() + self.random.uniform(0, 0.03)
         while process.poll() is None and time.monotonic() < moment:
             time.sleep(0.001)
+
+    def note(self, what: str) -> None:
+        """Counts what was done and says it, so that the figures are there whatever ends this script."""
+        self.hits[what] += 1
+        print(f"{what}, the {self.hits[what]}. time", flush=True)
 
     def hit(self, workdir: Path, before: set, said: str) -> str:
         """Where a run was when it was ended, by what it left."""
@@ -115,19 +121,19 @@ class Soak:
             return False
         folder = workdir / "checkpoints" / str(steps[-1])
         files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-        path = self.random.choice([p for p in files if p.name != "_CHECKPOINT_METADATA"])  # orbax's, not read
+        path = self.random.choice([p for p in files if p.name not in UNREAD])
         content = bytearray(path.read_bytes())
         kind = self.random.choice(("cut short", "bit flipped"))
         if kind == "cut short":
-            del content[self.random.randrange(len(content)) :]
+            del content[self.random.randrange(len(content) - 1) :]  # more than the newline at an end
         else:
             content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
         path.write_bytes(content)
-        said = self.finish(workdir)
+        said = f"{path} was {kind}.\n{self.finish(workdir)}"
         self.restarts += 1
         assert f"{folder}: this checkpoint is damaged" in said, said
         assert f"Going on from step {steps[-2]}" in said, said
-        self.hits[f"newest checkpoint {kind}"] += 1
+        self.note(f"newest checkpoint {kind}")
         return True
 
     def compare(self, workdir: Path) -> None:
@@ -139,6 +145,7 @@ class Soak:
         assert reference.keys() == found.keys()
         different = [key for key in reference if reference[key] != found[key]]
         assert not different, f"{workdir}: other bits in {', '.join(different)}"
+        print(f"{workdir.name} is equal, {self.restarts} restarts so far", flush=True)
 
 
 def leftovers(workdir: Path) -> set[tuple[str, tuple]]:
@@ -187,7 +194,6 @@ def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int) -> Soa
             through = run.interrupt(workdir, plan[-1], phases[len(plan) % len(phases)])
             if not through:
                 plan.pop()
-                print(f"{len(plan)} kills to come", flush=True)
         run.finish(workdir)
         run.compare(workdir)
     for _ in range(damages):

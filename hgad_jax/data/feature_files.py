@@ -153,12 +153,11 @@ def read(final: str, contents: Mapping[str, Any]) -> tuple[tuple[np.ndarray, ...
 
 
 def describe(final: str) -> str:
-    """Size of a whole cache and the time that it saves, for the log."""
+    """Size of a whole cache and the time that it took to compute, for the log."""
     with open(os.path.join(final, _KEY_FILE), encoding="utf-8") as file:
         stored = json.load(file)
     files = (_level_path(final, number) for number in range(len(stored["shapes"])))
-    size = f"{sum(map(os.path.getsize, files)) / MB:.1f} MB"
-    return f"{size}, {stored['seconds']:.1f} s saved" if "seconds" in stored else size
+    return f"{sum(map(os.path.getsize, files)) / MB:.1f} MB, {stored.get('seconds', 0.0):.1f} s"
 
 
 def _map_level(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -185,15 +184,21 @@ def _level_path(folder: str, number: int) -> str:
 
 
 @contextlib.contextmanager
-def locked(final: str) -> Iterator[None]:
-    """Hold the right to write the cache `final`; the system takes it back from a process that dies."""
+def locked(final: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the right to write the cache `final`; the system takes it back from a process that dies.
+
+    Gives whether it is held: not if another process has it and we do not wait.
+    """
     with open(f"{final}.lock", "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                yield False
+                return
             logging.info("Another process computes the features of %s: waiting for it.", final)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield True
 
 
 def remove_leftovers(held: str) -> None:

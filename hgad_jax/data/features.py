@@ -1,5 +1,6 @@
 """The cache of a frozen backbone's features: computed once, kept in files, read by index."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -68,11 +69,13 @@ def open_or_build(
     paths: Sequence[str] | None = None,
     progress: bool = True,
     log: Callable[[str], None] = logging.info,
+    any_process: Callable[[bool], bool] | None = None,
 ) -> FeatureCache:
     """Open the features stored under `key`, or compute and store them.
 
     Memory does not grow with the number of images. Of several processes that want the same features, one
-    computes them and the others wait. A damaged cache is rebuilt, with a warning.
+    computes them and the others wait, or all compute them together. A damaged cache is rebuilt, with a
+    warning.
 
     Args:
         directory: holds caches of any keys; made if need be.
@@ -85,6 +88,8 @@ def open_or_build(
         paths: of the images, to name one in an error.
         progress: whether to draw a bar while building, if there is a terminal.
         log: gets a line on what was built or found.
+        any_process: for processes that call this at the same time, whose `batches` and `extract` work only if
+            all of them go through them: whether anyone says true. On each disk, one of them writes.
 
     Raises:
         UserError: the disk is full or may not be written, or features are not finite.
@@ -101,15 +106,65 @@ def open_or_build(
 
     # Before taking the lock: a whole cache on a read-only disk can still be opened.
     levels, _ = feature_files.read(final, contents)
-    if levels is None:
-        features = _extracted(batches, extract, paths)
-        with feature_files.disk_errors(directory):
-            os.makedirs(directory, exist_ok=True)
-            with feature_files.locked(final):
-                levels = _read_or_build(final, contents, features, progress=progress, log=log)
-    else:
-        log(f"Features of {num_examples} images found in {final}: {feature_files.describe(final)}")
+    if levels is not None:
+        log(f"Features of {num_examples} images found in {final}: {feature_files.describe(final)} saved")
+    elif any_process is None:
+        with _writable(directory), feature_files.locked(final):
+            features = _extracted(batches, extract, paths)
+            levels = _read_or_build(final, contents, features, progress=progress, log=log)
+    if any_process is not None:
+        levels = _together(
+            levels,
+            final,
+            contents,
+            extracted=lambda: _extracted(batches, extract, paths),
+            progress=progress,
+            log=log,
+            any_process=any_process,
+        )
     return FeatureCache(final, levels)
+
+
+@contextlib.contextmanager
+def _writable(directory: str) -> Iterator[None]:
+    with feature_files.disk_errors(directory):
+        os.makedirs(directory, exist_ok=True)
+        yield
+
+
+def _together(
+    levels: tuple[np.ndarray, ...] | None,
+    final: str,
+    contents: Mapping[str, Any],
+    *,
+    extracted: Callable[[], Iterator[Sequence[np.ndarray]]],
+    progress: bool,
+    log: Callable[[str], None],
+    any_process: Callable[[bool], bool],
+) -> tuple[np.ndarray, ...]:
+    """What any process lacks, all compute; of those that share a disk, the one that gets the lock writes."""
+    lacked = levels is None
+    while any_process(levels is None):
+        with contextlib.ExitStack() as held:
+            writes = False
+            if levels is None:
+                held.enter_context(_writable(os.path.dirname(final)))
+                writes = held.enter_context(feature_files.locked(final, wait=False))
+            if any_process(writes):  # else another run is at it
+                features = extracted()
+                if writes:
+                    levels = _read_or_build(
+                        final, contents, features, progress=progress, log=lambda line: None
+                    )
+                for _ in features:
+                    pass
+        if levels is None:
+            with _writable(os.path.dirname(final)), feature_files.locked(final):
+                levels, _ = feature_files.read(final, contents)
+    if lacked:  # said by each, since one that does not write may be the one that speaks
+        count, found = contents["num_examples"], feature_files.describe(final)
+        log(f"Features of {count} images computed by all processes: {found}, in {final}")
+    return levels
 
 
 def _digest(contents: Mapping[str, Any]) -> str:

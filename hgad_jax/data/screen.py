@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -227,9 +228,10 @@ def _kept(records: Sequence[Record], directory: str, num_workers: int) -> Screen
     screening = summarise(inspect_all(records, num_workers=num_workers))
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+        temporary = f"{path}.{uuid.uuid4().hex}"  # another process may be at the same
+        with open(temporary, "w", encoding="utf-8") as file:
             json.dump(_to_json(screening), file)
-        os.replace(f"{path}.tmp", path)
+        os.replace(temporary, path)
     except OSError as error:  # full or read-only: the next start decodes the images again, no more
         logging.warning("What was found about the images cannot be kept: %s", error)
     return screening

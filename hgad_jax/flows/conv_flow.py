@@ -53,7 +53,7 @@ def init_params(
             hidden_bias=uniform(keys[1], passive * k * k, hidden),
             out_kernel=last * uniform(keys[2], hidden * k * k, k, k, hidden, out),
             out_bias=last * uniform(keys[3], hidden * k * k, out),
-            gamma=jnp.full((turns, channels), GAMMA_OF_ONE),
+            gamma=jnp.full((turns, channels), GAMMA_OF_ONE, jnp.float32),
             offset=jnp.zeros((turns, channels)),
         )
 

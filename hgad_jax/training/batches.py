@@ -13,9 +13,7 @@ from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
-from hgad_jax.training.setup import EXTRACT_BATCH
-
-Features = tuple[np.ndarray, ...]  # [B, h, w, C] per level
+from hgad_jax.training.extraction import Features, features_of
 
 
 def training_features(
@@ -61,13 +59,4 @@ def training_features(
     )
     with contextlib.closing(batches):
         for batch in batches:
-            yield compute_features(levels, batch["image"]), chosen[batch["index"]]
-
-
-def compute_features(levels: Levels, images: np.ndarray) -> Features:
-    """Features of uint8 images `[B, S, S, 3]`, as many at a time as when a cache is filled."""
-    parts = [
-        levels.apply(levels.variables, images[i : i + EXTRACT_BATCH])
-        for i in range(0, len(images), EXTRACT_BATCH)
-    ]
-    return tuple(np.concatenate(level) for level in zip(*parts, strict=True))
+            yield features_of(levels, batch["image"]), chosen[batch["index"]]

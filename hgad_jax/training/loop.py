@@ -69,6 +69,7 @@ class TrainingSet(NamedTuple):
             yield self.cache.gather(part), self.labels[part]
 
 
+@processes.others_may_die()
 def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = logging.info) -> TrainState:
     """Trains, or goes on training, in a folder.
 
@@ -96,7 +97,6 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     data = _training_set(config, dataset, cache)
     log(_describe(dataset, data, model, mesh))
     with (
-        processes.others_may_die(),
         disk_errors(directory),
         workdir.locked(directory),
         interrupt.watching() as stop,

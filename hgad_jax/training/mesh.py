@@ -38,7 +38,7 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 
 def _place(tree: Any, sharding: NamedSharding) -> Any:
-    if jax.process_count() == 1:
+    if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
     def place(leaf):
@@ -74,18 +74,18 @@ def per_image(
       function: `(*replicated, *batched, **static)` → pytree of `[B, ...]`, row i of row i alone.
       replicated: how many of its first arguments are not batched; they are put on all devices once for as
         long as they are the same arrays.
-      mesh: over whose axis `data` rows are split; if None, of all devices.
+      mesh: over whose axis `data` rows are split; if None, of all devices of all processes.
       together: so many rows following each other stay on one device, as the tiles of an image must.
 
     Returns:
       A function of the same arguments on the host or on devices. Rows are filled up with copies of the last
-      one to a multiple of the devices, and what comes of these is cut off. With several processes every one
-      of them has to call it, and gets the whole result.
+      one to a multiple of the devices, and what comes of these is cut off. Every process that has devices in
+      the mesh has to call it, and gets the whole result.
     """
 
     @functools.cache
     def compiled(mesh: Mesh, count: int, **static):
-        gather = jax.process_count() > 1
+        gather = mesh.is_multi_process
 
         def local(*arguments):
             result = function(*arguments, **static)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from hgad_jax.errors import UserError
@@ -73,6 +74,21 @@ def launched_as_several() -> bool:
     return on_tpu and environment.get("JAX_PLATFORMS", "tpu").startswith("tpu")
 
 
+def refuse_several(script: str) -> None:
+    """For a script that is one process.
+
+    Raises:
+      UserError: it was started as one of several.
+    """
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES"):
+        if (count := _number(None, name) or 1) > 1:
+            raise UserError(
+                f"{script} is one process, on all devices of its host, and was started as one of {count} "
+                f"({name}={count} in the environment). Start it once: srun --ntasks=1, mpirun -n 1, or "
+                f"env -u {name}."
+            )
+
+
 def is_first() -> bool:
     """Whether this process writes config, logs and reports."""
     return jax.process_index() == 0
@@ -81,6 +97,11 @@ def is_first() -> bool:
 def barrier(name: str) -> None:
     """Waits until all processes have come here."""
     multihost_utils.sync_global_devices(name)
+
+
+def any_of(mine: bool) -> bool:
+    """Whether it is true in any process; all of them have to ask."""
+    return bool(multihost_utils.process_allgather(np.array(mine)).any())
 
 
 def from_first(tree: Any) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.backbones.levels import Levels
@@ -14,6 +13,8 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import image_name
 from hgad_jax.errors import UserError
+from hgad_jax.training import processes
+from hgad_jax.training.extraction import features_of
 
 _FILE = "clusters.json"
 _READ = 64  # examples at a time
@@ -45,14 +46,14 @@ def grouped(
     if count is None:
         return dataset
     pooled = _of_images(_cached(cache), transform_of(config.data).num_tiles)
-    path = directory / _FILE
-    centroids = clusters.load(str(path))
-    if centroids is None:
+    path, names = directory / _FILE, clusters.class_names(count)
+    if processes.is_first() and not path.exists():
         centroids = clusters.fit(pooled, count, seed=config.seed)
-    records, names = _renamed(dataset.train, centroids, pooled), clusters.class_names(count)
-    if not path.exists():
+        records = _renamed(dataset.train, centroids, pooled)
         assignment = {image_name(record.path): record.class_name for record in records}
         clusters.save(str(path), centroids, assignment)
+    processes.barrier("the groups are saved")  # other hosts may round otherwise, and find others
+    records = _renamed(dataset.train, clusters.load(str(path)), pooled)
     sizes = ", ".join(f"{name}: {sum(r.class_name == name for r in records)}" for name in names)
     log(f"Images grouped by their features: {sizes} (see {path})")
     return dataset._replace(classes=names, train=records)
@@ -109,8 +110,7 @@ def _computed(config: Any, levels: Levels, records: Sequence[Record]) -> Iterato
         num_workers=config.data.workers,
     )
     for batch in batches:
-        features = levels.apply(levels.variables, jnp.asarray(batch["image"]))
-        yield clusters.pool(features)[batch["valid"]]
+        yield clusters.pool(features_of(levels, batch["image"]))[batch["valid"]]
 
 
 def _of_images(pooled: Iterable[np.ndarray], num_tiles: int) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax import detectors
@@ -13,7 +12,6 @@ from hgad_jax.backbones.levels import Levels, feature_levels
 from hgad_jax.data import Dataset, fingerprint, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
 from hgad_jax.data.geometry import Transform, transform_of, valid_region
-from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import Record, image_name
 from hgad_jax.data.screen import screened
 from hgad_jax.data.tiles import tile_boxes, tile_window
@@ -22,9 +20,9 @@ from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, abstract_calibration
 from hgad_jax.scoring.scores import Scores, Tiling, combine
+from hgad_jax.training import processes
+from hgad_jax.training.extraction import features_of, images_to_extract
 from hgad_jax.training.mesh import per_image
-
-EXTRACT_BATCH = 8  # images at a time through the backbone
 
 
 class Model(NamedTuple):
@@ -86,17 +84,11 @@ def map_sizes(model: Model) -> tuple[tuple[int, int, int], ...]:
 def cached_features(
     config: Any, levels: Levels, records: Sequence[Record], directory: str, log
 ) -> FeatureCache:
-    """The features of the records (of their tiles, if there are any), from the cache or computed now."""
-    transform = transform_of(config.data)
+    """The features of the records (of their tiles, if there are any), from the cache or computed now.
 
-    def batches():
-        return image_batches(
-            records,
-            transform=transform,
-            batch_size=EXTRACT_BATCH,
-            num_workers=config.data.workers,
-        )
-
+    All processes of a run have to call it: what one of them lacks, they compute together.
+    """
+    transform, several = transform_of(config.data), jax.process_count() > 1
     return open_or_build(
         directory,
         key={
@@ -107,11 +99,12 @@ def cached_features(
             "scales": list(config.backbone.scales),
         },
         num_examples=len(records) * transform.num_tiles,
-        batches=batches,
-        extract=lambda images: levels.apply(levels.variables, jnp.asarray(images)),
+        batches=lambda: images_to_extract(records, transform, num_workers=config.data.workers),
+        extract=lambda images: features_of(levels, images, together=several),
         dtype=config.cache.dtype,
         paths=[image_name(record.path) for record in records for _ in range(transform.num_tiles)],
         log=log,
+        any_process=processes.any_of if several else None,
     )
 
 

@@ -19,7 +19,7 @@ from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.scoring import published
-from hgad_jax.training import metric_log
+from hgad_jax.training import metric_log, processes
 from hgad_jax.training.setup import Model, cache_directory, cached_features, evidence_function
 from hgad_jax.training.workdir import write_atomically
 
@@ -97,8 +97,11 @@ class Stability:
         return found
 
     def report(self) -> None:
-        """Mean and standard deviation of what the log of metrics holds, to `stability.json`."""
-        if not self._config.eval.window:
+        """Mean and standard deviation of what the log of metrics holds, to `stability.json`.
+
+        Of several processes, by the first one, which has written the log.
+        """
+        if not self._config.eval.window or not processes.is_first():
             return
         lines = (self._directory / metric_log.FILE).read_text().splitlines()
         measured = [m for m in map(json.loads, lines) if any(k.startswith(_PREFIX) for k in m)]

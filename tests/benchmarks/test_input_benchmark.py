@@ -67,7 +67,7 @@ def test_features_are_the_same_from_both_sources(benchmark, records, tmp_path):
     cache = benchmark.setup.cached_features(config, model.levels, records, str(tmp_path), lambda line: None)
     images = np.stack([load_image(record.path, Transform(benchmark.SIZE)) for record in records])
     for cached, computed in zip(
-        cache.gather(np.arange(8)), benchmark.compute_features(model.levels, images), strict=True
+        cache.gather(np.arange(8)), benchmark.extraction.features_of(model.levels, images), strict=True
     ):
         np.testing.assert_allclose(cached, computed, atol=1e-4 * np.abs(cached).max())
 

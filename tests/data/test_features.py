@@ -310,6 +310,60 @@ def test_second_builder_waits_and_takes_what_the_first_built(tmp_path, monkeypat
         assert_right(second.result())
 
 
+class Together:
+    """Two threads in place of two processes, neither of which can extract alone."""
+
+    def __init__(self):
+        self.barrier, self.answers, self.said = threading.Barrier(2, timeout=20), [], []
+
+    def any_process(self, mine):
+        self.answers.append(mine)
+        self.barrier.wait()
+        answer = any(self.answers[-2:])
+        self.barrier.wait()
+        return answer
+
+    def extract(self, image):
+        self.barrier.wait()
+        return extract(image)
+
+    def build(self, *directories):
+        options = {"extract": self.extract, "any_process": self.any_process, "log": self.said.append}
+        with ThreadPoolExecutor(2) as pool:
+            return [each.result() for each in [pool.submit(build, d, **options) for d in directories]]
+
+
+@pytest.mark.parametrize("folders", ["aa", "ab"])
+@pytest.mark.parametrize("there", ["", "a"])
+def test_processes_compute_together_and_one_writes_on_each_disk(tmp_path, folders, there):
+    for name in there:
+        build(tmp_path / name, log=str)
+    together = Together()
+    caches = together.build(*(tmp_path / name for name in folders))
+    for cache in caches:
+        assert_right(cache)
+    assert [cache.directory for cache in caches] == [build(tmp_path / f).directory for f in folders]
+    computed = sum("10 images computed by all" in line for line in together.said)
+    assert computed == sum(name not in there for name in folders), together.said
+    assert not any(unfinished(tmp_path / name) for name in folders)
+
+
+def test_processes_that_wait_for_another_run_compute_when_it_dies(tmp_path, monkeypatch):
+    folder = build(tmp_path).directory
+    pathlib.Path(folder, "key.json").unlink()
+    waiting = threading.Semaphore(0)
+    monkeypatch.setattr(feature_files.logging, "info", lambda *args: waiting.release())
+    together = Together()
+    with ThreadPoolExecutor(1) as pool:
+        with feature_files.locked(folder):
+            both = pool.submit(together.build, tmp_path, tmp_path)
+            for _ in range(2):
+                assert waiting.acquire(timeout=20)
+        for cache in both.result():
+            assert_right(cache)
+    assert sum("10 images computed by all" in line for line in together.said) == 2
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_was_read_does_not_stay_in_memory(tmp_path, dtype):
     def resident():

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import cflow, fastflow
 from configs.default import get_config
 from hgad_jax import detectors
 from hgad_jax.training import loop
@@ -30,3 +31,11 @@ def test_step_is_compiled_once_across_stages_and_devices(devices):
         state, _ = step(state, constants, *batch)
     assert schedule.steps == 4
     assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("get_config", [get_config, cflow.get_config, fastflow.get_config])
+def test_no_parameter_is_weakly_typed(get_config):
+    """An update would give it a type of its own, and the second step would be compiled anew."""
+    params, constants = detectors.create(get_config().detector, 2).abstract(((4, 4, 6), (2, 2, 8)))
+    leaves = jax.tree_util.tree_flatten_with_path((params, constants))[0]
+    assert not [jax.tree_util.keystr(path) for path, leaf in leaves if leaf.weak_type]

@@ -58,10 +58,18 @@ def check_equals_one(place, alone, count):
     assert [status for status, _ in ends] == [0] * count, ends
     said = [text for _, text in ends]
     assert f"{count} process(es), {count} device(s)" in said[0]
+    assert "Features of 24 images computed by all processes" in said[0]
     assert f"batch 8, {8 // count} per device" in said[0]
     assert "8 steps done, model saved" in said[0]
     assert all("step" not in text for text in said[1:]), "one of them speaks"
     equal(results(place, workdir), alone)
+    assert_same_features(workdir / "cache", place / "alone" / "cache")
+
+
+def assert_same_features(found, expected):
+    """That the processes have computed together."""
+    (found,), (expected,) = found.glob("*/level0.npy"), expected.glob("*/level0.npy")
+    np.testing.assert_array_equal(np.load(found), np.load(expected))
 
 
 def test_two_processes_equal_one(place, alone):
@@ -114,6 +122,37 @@ def test_when_one_is_killed_the_other_ends_and_says_why(place, killed):
     assert "Fatal" not in said
 
 
+@pytest.mark.slow
+def test_one_that_refuses_ends_all(place):
+    workdir = place / "refused"
+    loop.train(config_of(place, train__epochs=0.0), workdir)
+    (workdir / "config.json").unlink()
+    ends = finish(start(place / "images", workdir, 2))
+    assert [status for status, _ in ends] == [2, 2], ends
+    assert "has checkpoints but no config.json" in ends[0][1]
+    assert "another one has" in ends[1][1]
+
+
+@pytest.mark.slow
+def test_groups_are_found_once_and_are_those_of_one_process(place):
+    alone = config_of(place, data__classes="cluster:2", train__epochs=0.0)
+    loop.train(alone, place / "groups")
+    ends = finish(start(place / "images", place / "groups2", 2, data__classes="cluster:2", train__epochs=0.0))
+    assert [status for status, _ in ends] == [0, 0], ends
+    found, expected = (json.loads((place / f"groups{n}" / "clusters.json").read_text()) for n in ("", "2"))
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_the_stability_report_is_written_once(place):
+    add_class(place / "tested", "brick", test=2)
+    ends = finish(start(place / "tested", place / "stable", 2, eval__window=(1.0, 4.0)))
+    assert [status for status, _ in ends] == [0, 0], ends
+    report = json.loads((place / "stable" / "stability.json").read_text())
+    assert report["steps"] == [1, 2, 3, 4], "8 images, 8 a step"
+    assert "Test image_auroc over 4 evaluations" in ends[0][1]
+
+
 WRONG = {
     "only some flags": ((None, 2, None), {}, r"--coordinator, --process_id is missing"),
     "no port": (("host", 2, 0), {}, "--coordinator=host, expected HOST:PORT"),
@@ -129,6 +168,15 @@ def test_arguments_that_do_not_belong_together_are_refused(case, monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
         processes.initialize(*arguments)
+
+
+@pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES"])
+def test_a_script_of_one_process_refuses_to_be_several(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    processes.refuse_several("eval.py")
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(UserError, match=rf"eval\.py is one process, .*started as one of 4 \({name}=4"):
+        processes.refuse_several("eval.py")
 
 
 @pytest.mark.parametrize(
