@@ -18,9 +18,12 @@ def free_port() -> int:
 
 
 def start(
-    images: Path, workdir: Path, count: int, *, heartbeat: int = 60, **changes
+    images: Path, workdir: Path, count: int, *, heartbeat: int = 60, last: tuple[str, ...] = (), **changes
 ) -> list[subprocess.Popen]:
-    """One process for each of `count`, with one device each; `changes` as `train__epochs=1.0`."""
+    """One process for each of `count`, with one device each.
+
+    `changes` as `train__epochs=1.0`; `last` are further flags of the last process.
+    """
     settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     flags = [f"--config.{key}={value}" for key, value in settings.items()]
     flags += [f"--config.data.root={images}", f"--workdir={workdir}", f"--heartbeat={heartbeat}"]
@@ -31,7 +34,7 @@ def start(
     environment["JAX_PLATFORMS"] = "cpu"
     return [
         subprocess.Popen(
-            command + ([f"--process_id={i}"] if count > 1 else []),
+            command + ([f"--process_id={i}"] if count > 1 else []) + list(last if i == count - 1 else ()),
             env=environment,
             stderr=subprocess.PIPE,
             text=True,

@@ -124,13 +124,11 @@ def test_when_one_is_killed_the_other_ends_and_says_why(place, killed):
 
 @pytest.mark.slow
 def test_one_that_refuses_ends_all(place):
-    workdir = place / "refused"
-    loop.train(config_of(place, train__epochs=0.0), workdir)
-    (workdir / "config.json").unlink()
-    ends = finish(start(place / "images", workdir, 2))
+    """Before training: the other one waits for it to compute the features."""
+    ends = finish(start(place / "images", place / "refused", 2, last=("--config.train.epochs=9.0",)))
     assert [status for status, _ in ends] == [2, 2], ends
-    assert "has checkpoints but no config.json" in ends[0][1]
-    assert "another one has" in ends[1][1]
+    assert "config.train.epochs: 4.0 there, 9.0 here" in ends[1][1]
+    assert "another one has" in ends[0][1]
 
 
 @pytest.mark.slow
