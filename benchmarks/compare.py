@@ -52,14 +52,16 @@ def _floor(dataset: str):
     return config
 
 
-def _hgad(dataset: str):
+def _hgad(dataset: str, **train):
     config = default.get_config()
     config.data.name = dataset
+    config.train.update(train)
     return config
 
 
 DETECTORS = {
     FLOOR: _floor,
+    "first layer alone": lambda d: _hgad(d, epochs=0.0),  # HGAD's, with a Gaussian per class and region
     "HGAD": _hgad,
     "CFLOW-AD": lambda d: cflow.get_config(dataset=d),
     "CFLOW-AD + AltUB": lambda d: cflow.get_config("altub", dataset=d),

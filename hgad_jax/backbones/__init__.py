@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from flax import traverse_util
 from jax import lax
 
@@ -131,13 +132,25 @@ def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> A
             raise ValueError(f"expected RGB images [B, H, W, 3], got an array of shape {images.shape}")
         shift, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in constants)
         normalised = (images.astype(jnp.float32) - shift) / scale
-        on_cpu = one_by_one if spec.image_by_image else network.apply
+        on_cpu = on_cpu_in_turn if spec.image_by_image else network.apply
         variables = lax.stop_gradient(variables)
         return lax.platform_dependent(variables, normalised, cpu=on_cpu, default=network.apply)
 
-    def one_by_one(variables: Any, images: jax.Array) -> Maps:
+    def one_by_one(network: nn.Module, variables: Any, images: jax.Array) -> Maps:
         # The maps of one image stay in the processor's cache from layer to layer, those of a batch do not.
         maps = lax.map(lambda image: network.apply(variables, image[None]), images)
         return tuple(each.squeeze(1) for each in maps)
+
+    def on_cpu_in_turn(variables: Any, images: jax.Array) -> Maps:
+        names = list(spec.taps)
+        first = names[: names.index(spec.until) + 1] if spec.until else [*names, "logits"]
+        late = tuple(tap for tap in taps if tap not in first)
+        if not late:
+            return one_by_one(network, variables, images)
+        early = tuple(dict.fromkeys([*(tap for tap in taps if tap in first), spec.until]))
+        found = dict(zip(early, one_by_one(spec.network(early), variables, images), strict=True))
+        rest = spec.network(late, spec.until).apply(variables, found[spec.until])
+        found |= zip(late, rest, strict=True)
+        return tuple(found[tap] for tap in taps)
 
     return jax.jit(apply)

@@ -27,3 +27,6 @@ class Spec(NamedTuple):
         str, Callable[[], Sequence[Any]]
     ]  # publisher of state dicts -> the `weights.Part`s in them
     image_by_image: bool = False  # whether a CPU is faster with one image at a time
+    until: str | None = (
+        None  # the last tap for which that is so; then `network(taps, until)` goes on from its map
+    )
