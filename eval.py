@@ -25,6 +25,11 @@ _BOOTSTRAP = flags.DEFINE_integer(
 _REPORT = flags.DEFINE_boolean(
     "report", False, "Also write report.html, one file to look at, beside results.json."
 )
+_NORMALITY = flags.DEFINE_boolean(
+    "normality",
+    False,
+    "Also tell how normal the latents of good test images are: Kolmogorov-Smirnov (AltUB, Table 5).",
+)
 flags.mark_flag_as_required("workdir")
 
 
@@ -42,6 +47,7 @@ def main():
         classes=_CLASSES.value,
         replicates=_BOOTSTRAP.value,
         report=_REPORT.value,
+        normality=_NORMALITY.value,
     )
 
 

@@ -47,6 +47,8 @@ class Detector(NamedTuple):
       image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
       all classes.
     fibres: None if a batch is one step of `loss`.
+    latents(params, constants, features, class_ids): z per level, `[B, h, w, C]`, standardised by the base
+      distribution; None where that is no normal one.
     ready(params, inputs): what `loss` makes of the parameters whatever the images, to be done once for all
       parts of a batch.
     """
@@ -58,3 +60,4 @@ class Detector(NamedTuple):
     evidence: Callable
     fibres: Fibres | None = None
     ready: Callable = lambda params, inputs: params
+    latents: Callable | None = None

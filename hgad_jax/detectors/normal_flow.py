@@ -134,5 +134,12 @@ def normal_flow(
         maps = tuple(objective.score(*density) for density in densities(params, constants, inputs))
         return Evidence(maps, tuple(map(jnp.zeros_like, maps)), class_log_prob, class_ids)
 
+    def latents(params, constants, features, class_ids):
+        inputs = prepare(constants, features, class_ids)
+        return tuple(
+            normal.standardized(flow.forward(level.flow, fixed.mixing, x)[0], level.base)
+            for level, fixed, (x, _) in zip(params, constants, inputs, strict=True)
+        )
+
     fibres = Fibres(fibre, zero_grad, fibre_loss) if fibre else None
-    return Detector(init, abstract, prepare, loss, evidence, fibres)
+    return Detector(init, abstract, prepare, loss, evidence, fibres, latents=latents)

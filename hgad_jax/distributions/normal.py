@@ -46,8 +46,16 @@ def energy(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
     """
     if params is None:
         return 0.5 * jnp.sum(z**2, -1)
+    log_scale = jnp.broadcast_to(params.log_scale, z.shape)
+    return jnp.sum(0.5 * standardized(z, params) ** 2 + log_scale, -1)
+
+
+def standardized(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
+    """(z − μ)/σ; arguments as `energy`."""
+    if params is None:
+        return z
     mean, log_scale = (jnp.broadcast_to(p, z.shape) for p in params)
-    return jnp.sum(0.5 * ((z - mean) * jnp.exp(-log_scale)) ** 2 + log_scale, -1)
+    return (z - mean) * jnp.exp(-log_scale)
 
 
 def log_prob(z: jax.Array, params: NormalParams | None = None) -> jax.Array:

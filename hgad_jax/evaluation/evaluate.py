@@ -13,6 +13,7 @@ from hgad_jax.errors import UserError
 from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
 from hgad_jax.evaluation.evaluated import Evaluated
+from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
 from hgad_jax.evaluation.published import comparison
 from hgad_jax.evaluation.report import write_report
@@ -38,6 +39,7 @@ def evaluate(
     classes: str | None = None,
     replicates: int = REPLICATES,
     report: bool = False,
+    normality: bool = False,
     published: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def evaluate(
       classes: calibrated protocol: `"inferred"`, `"mixture"` or `"given"`; None for the config's.
       replicates: of the bootstrap that intervals come from; 0 for none.
       report: whether to write `report.html`.
+      normality: whether to compute how normal latents of good test images are (`latents.latent_normality`).
       published: figures to show beside these: `{"source": text, "classes": {name: {metric: value}},
         "mean": {metric: value}, "differences": [text]}`, every part optional but the source; None for those
         of the paper, if there are any for this detector, dataset and backbone.
@@ -97,9 +100,14 @@ def evaluate(
             "pooled": measured.pooled,
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
+        if normality:
+            results["ks"] = latent_normality(scorer, dataset)
         if figures := published or comparison(scorer.config):
             results["published"] = dict(figures)
         log(format_table(results))
+        if normality:
+            each = ", ".join(f"{ks:.4f}" for ks in results["ks"]["levels"])
+            log(f"KS of latents from their normal distribution: {results['ks']['mean']:.4f} (levels: {each})")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
         log(f"Written to {out / 'results.json'}")

@@ -52,6 +52,8 @@ class Scorer(NamedTuple):
       calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
         lie in the working square (`setup.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
+      latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
+        detectors without a normal base distribution.
       regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
     """
 
@@ -69,6 +71,7 @@ class Scorer(NamedTuple):
     calibrated: Callable
     levels: Levels
     regrouped: Callable
+    latents: Callable | None
 
     def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
         """`visible_boxes` of images of these heights and widths."""
@@ -110,6 +113,7 @@ def load_scorer(
         calibrated=_calibrated(config, transform, calibration),
         levels=model.levels,
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
+        latents=_latents(model, restored),
     )
 
 
@@ -154,6 +158,19 @@ def _evidence(
         return of_features(*weights, tuple(features), class_ids)
 
     return from_images, from_features
+
+
+def _latents(model: Model, restored: dict[str, Any]) -> Callable | None:
+    if model.detector.latents is None:
+        return None
+
+    def look_at_images(variables, params, constants, images, class_ids):
+        return model.detector.latents(params, constants, model.levels.apply(variables, images), class_ids)
+
+    of_images = per_image(look_at_images, replicated=3)
+    return lambda images, class_ids: of_images(
+        model.levels.variables, restored["params"], restored["constants"], images, class_ids
+    )
 
 
 def _class_of_image(model, params, constants, features, tiles: int) -> jax.Array:

@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from trees import TINY, add_class
 
 from configs import cflow, fastflow, padim, spade
+from hgad_jax.data import load_dataset
+from hgad_jax.data.transforms import load_image
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
+from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.training import loop
 
 SHARED = {key: value for key, value in TINY.items() if key.split(".")[0] != "detector"}
@@ -66,10 +70,34 @@ def test_trains_and_evaluates(name, place):
             assert found["last"] == pytest.approx(results["paper"]["mean"][metric], abs=1e-6)
             assert found["best"] == pytest.approx(max(found["last"], 2 * found["mean"] - found["last"]))
             assert found["std"] == pytest.approx(abs(found["last"] - found["mean"]))
+    if config.train.epochs:
+        check_normality(folder)
     messages = []
     loop.train(config, folder, log=messages.append)
     if config.train.epochs:
         assert any("nothing to train" in message for message in messages)
+
+
+def check_normality(folder):
+    """KS as `eval.py --normality` gives it, and by SciPy from latents of all good test images at once."""
+    found = evaluate(folder, normality=True, log=lambda line: None)["ks"]
+    scorer = load_scorer(folder)
+    records = [r for r in load_dataset(scorer.config.data).test if not r.anomalous]
+    images = np.stack([load_image(r.path, scorer.transform) for r in records])
+    labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
+    expected = []
+    for level in scorer.latents(images, labels):
+        channels = np.asarray(level, np.float64).reshape(-1, level.shape[-1]).T
+        expected.append([stats.kstest(channel, "norm").statistic for channel in channels])
+    np.testing.assert_allclose(found["levels"], [np.mean(level) for level in expected], atol=2e-3)
+    assert found["mean"] == pytest.approx(np.mean(np.concatenate(expected)), abs=2e-3)
+
+
+def test_normality_is_for_normal_base_distributions(place):
+    config = make_config("padim", place)
+    loop.train(config, place / "fitted")
+    with pytest.raises(UserError, match="this run's detector is 'padim'"):
+        evaluate(place / "fitted", normality=True, log=lambda line: None)
 
 
 def test_one_class_alone(place):
