@@ -182,7 +182,7 @@ def test_maps_have_the_announced_shapes(everything, size):
     assert logits.shape == (2, 1000)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (49, 33)])
+@pytest.mark.parametrize("size", [pytest.param((64, 64), marks=pytest.mark.slow), (49, 33)])
 def test_batch_of_one_equals_batch_of_four(pyramid, size):
     images = some_images(4, *size)
     together = pyramid.apply(pyramid.variables, images)

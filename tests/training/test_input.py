@@ -95,6 +95,7 @@ def test_a_duplicate_in_train_and_test_is_told_and_trained_on(data, tmp_path, mo
     assert "leak.png" in line
 
 
+@pytest.mark.slow
 def test_tiles_of_letterboxed_images_are_trained_on(data, tmp_path):
     save(data / "brick/train/good/long.png", texture("brick")[:SIDE, : 2 * SIDE])
     lines = []

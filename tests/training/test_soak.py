@@ -1,10 +1,8 @@
 """The kill test, shortened (a minute or more): `make soak` runs it whole."""
 
-import pytest
 import soak
 
 
-@pytest.mark.slow
 def test_a_run_killed_and_damaged_at_random_ends_bit_for_bit_like_one_left_alone(tmp_path):
     run = soak.soak(tmp_path, kills=5, terms=1, damages=1, seed=2)
     assert sum(count for what, count in run.hits.items() if what.startswith("SIGKILL")) >= 5, run.hits
