@@ -112,10 +112,10 @@ def validate(config: Any, num_devices: int) -> None:
     if config.detector.name in FITTED and config.train.epochs:
         name = config.detector.name
         problems.append(f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained")
-    for key in ("mean", "std"):
-        values = tuple(config.backbone[key])
+    for key, numbers in (("backbone.mean", config.backbone.mean), ("backbone.std", config.backbone.std)):
+        values = tuple(numbers)
         if values and not (len(values) == 3 and all(0 < v <= 1 for v in values)):
-            problems.append(f"backbone.{key} is {values}, expected () or three numbers above 0 and up to 1")
+            problems.append(f"{key} is {values}, expected () or three numbers above 0 and up to 1")
     window = tuple(config.eval.window)
     if window and not (len(window) == 2 and 0 <= window[0] <= window[1]):
         problems.append(f"eval.window is {window}, expected the first and the last epoch, such as (100, 300)")

@@ -28,6 +28,7 @@ from configs.arguments import CLASSES
 from hgad_jax.config import validate
 from hgad_jax.data.geometry import Transform
 from hgad_jax.errors import UserError
+from hgad_jax.training.setup import build_model
 
 
 def flat(config, prefix=""):
@@ -218,6 +219,13 @@ def test_every_key_is_read_by_the_package():
         else:
             pattern = rf"\b(config|{section})\.{name}\b"
         assert re.search(pattern, source), f"config.{key} is read nowhere"
+
+
+def test_a_run_of_before_a_key_can_still_be_read():
+    config = default.get_config()
+    model = build_model(config, 1)
+    del config.backbone["mean"], config.backbone["std"]
+    assert build_model(config, 1).levels.weights_hash == model.levels.weights_hash
 
 
 def refused(changes):

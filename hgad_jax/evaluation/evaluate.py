@@ -77,6 +77,7 @@ def evaluate(
     with ExitStack() as files:
         test = files.enter_context(open_eval_set(dataset, split, scorer.classes, scorer.transform, spool))
         _check_space(test, spool)
+        ks = latent_normality(scorer, test) if normality else None  # first: it may be refused
         score = score_paper if protocol == "paper" else score_calibrated
         scored = score(scorer, test, test.labels if classes == "given" else None, files, spool)
         measured = measure(test, scored, spool, replicates=replicates, seed=_SEED)
@@ -100,14 +101,14 @@ def evaluate(
             "pooled": measured.pooled,
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
-        if normality:
-            results["ks"] = latent_normality(scorer, dataset)
+        if ks:
+            results["ks"] = ks
         if figures := published or comparison(scorer.config):
             results["published"] = dict(figures)
         log(format_table(results))
-        if normality:
-            each = ", ".join(f"{ks:.4f}" for ks in results["ks"]["levels"])
-            log(f"KS of latents from their normal distribution: {results['ks']['mean']:.4f} (levels: {each})")
+        if ks:
+            each = ", ".join(f"{level:.4f}" for level in ks["levels"])
+            log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
         log(f"Written to {out / 'results.json'}")

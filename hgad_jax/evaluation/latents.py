@@ -4,39 +4,38 @@ from typing import Any
 
 import numpy as np
 
-from hgad_jax.data import Dataset
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.errors import UserError
+from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.scorer import Scorer
 from hgad_jax.metrics.normality import KSCounts
 
 
-def latent_normality(scorer: Scorer, dataset: Dataset) -> dict[str, Any]:
+def latent_normality(scorer: Scorer, test: EvalSet) -> dict[str, Any]:
     """The Kolmogorov-Smirnov statistic of latents under the detector's own base distribution.
 
     Args:
       scorer: of a detector with a normal base distribution.
-      dataset: whose good test images are looked at, each through the statistics of its own class.
+      test: whose good images are looked at, each through the statistics of its own class.
 
     Returns:
       `{"levels": [KS per level], "mean": KS}`, means over channels; of the last, over those of all levels.
 
     Raises:
-      UserError: the detector has no such latents, or there are no good test images.
+      UserError: the detector has no such latents, or there are no good images.
     """
     if scorer.latents is None:
         raise UserError(
-            f"--normality is for flows under a normal distribution (cflow, uflow, fastflow); this run's "
+            "--normality is for flows under a normal distribution (cflow, uflow, fastflow); this run's "
             f"detector is '{scorer.config.detector.name}'."
         )
-    records = [record for record in dataset.test if not record.anomalous]
-    if not records:
+    good = np.flatnonzero(~test.anomalous)
+    if not good.size:
         raise UserError("--normality needs good test images, and there are none.")
-    labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
-    labels = labels.repeat(scorer.transform.num_tiles)
+    labels = test.labels[good].repeat(scorer.transform.num_tiles)
     counts: list[KSCounts] = []
     for batch in image_batches(
-        records,
+        [test.records[i] for i in good],
         transform=scorer.transform,
         batch_size=scorer.config.scoring.batch_size * scorer.transform.num_tiles,
         num_workers=scorer.config.data.workers,

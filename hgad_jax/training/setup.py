@@ -46,8 +46,8 @@ def build_model(config: Any, num_classes: int) -> Model:
         image_size=config.data.image_size,
         source=config.backbone.source,
         dtype=config.backbone.dtype,
-        mean=config.backbone.mean,
-        std=config.backbone.std,
+        mean=config.backbone.get("mean", ()),  # runs of before these two keys lack them
+        std=config.backbone.get("std", ()),
     )
     narrowest = min(channels for _, _, channels in levels.sizes)
     if num_classes > narrowest:
