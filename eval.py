@@ -39,6 +39,7 @@ def main():
     from hgad_jax.training import processes
 
     processes.refuse_several("eval.py")
+    processes.use_cores()
     evaluate(
         _WORKDIR.value,
         out=_OUT.value,

@@ -47,6 +47,7 @@ def main(more_inputs):
     from hgad_jax.training import processes
 
     processes.refuse_several("predict.py")
+    processes.use_cores()
     done = predict(
         _WORKDIR.value,
         inputs,

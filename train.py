@@ -24,6 +24,8 @@ def main():
     processes.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, heartbeat=_HEARTBEAT.value
     )
+    in_fibres = _CONFIG.value.detector.get("fibre", 0)  # whose steps are too short to be shared
+    processes.use_cores(1 if in_fibres else _CONFIG.value.train.batch_size)
     train(_CONFIG.value, _WORKDIR.value, log=cli.say if processes.is_first() else lambda line: None)
 
 

@@ -83,6 +83,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     train.epochs = 8.0  # passes over the good images
     train.stage_two_epoch = 1.0  # when `intra` and `log_sigmoid` set in
     train.batch_size = 32  # images, over all devices
+    train.positions = 0  # at most so many of each map per image and step, on a grid that moves; 0: all
     train.micro_batches = 8  # parts of a device's batch, one after the other; fewer if they do not divide it
     train.learning_rate = 1e-3  # peak
     train.warmup_epochs = 1.0

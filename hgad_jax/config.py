@@ -54,6 +54,7 @@ _AT_LEAST = {
     "altub.clip": 0,
     "train.batch_size": 1,
     "train.micro_batches": 1,
+    "train.positions": 0,
     "train.epochs": 0,
     "train.learning_rate": 0,
     "train.log_every": 1,

@@ -36,11 +36,12 @@ class FeatureCache(NamedTuple):
         """The number of images, N."""
         return self.levels[0].shape[0]
 
-    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+    def gather(self, indices: np.ndarray, lines: Sequence[tuple] | None = None) -> tuple[np.ndarray, ...]:
         """Read the features of some images.
 
         Args:
             indices: integers `[B]`, in any order, repeated or not.
+            lines: per level, rows and columns of the positions to read; all, if it is None.
 
         Returns:
             A float32 `[B, h, w, C]` array per level, in memory.
@@ -52,8 +53,9 @@ class FeatureCache(NamedTuple):
         if indices.size and not 0 <= indices.min() <= indices.max() < self.num_examples:
             raise IndexError(f"indices {indices.min()}..{indices.max()} of {self.num_examples} examples")
         gathered = []
-        for level in self.levels:
-            gathered.append(np.asarray(level)[indices].astype(np.float32, copy=False))
+        for number, level in enumerate(self.levels):
+            of_images = indices if lines is None else np.ix_(indices, *lines[number])
+            gathered.append(np.asarray(level)[of_images].astype(np.float32, copy=False))
             feature_files.forget(level)
         return tuple(gathered)
 

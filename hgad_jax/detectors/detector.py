@@ -38,8 +38,9 @@ class Detector(NamedTuple):
       → (params, constants).
     abstract(sizes): map sizes `(h, w, C)` per level → (params, constants) as `jax.ShapeDtypeStruct`s, to
       restore a checkpoint into.
-    prepare(constants, features, labels): features per level `[B, h, w, C]`, class ids `[B]` → the flows'
-      inputs, a pytree of `[B, ...]`: all that is not trained, done once per batch.
+    prepare(constants, features, labels, grids=None): features per level `[B, h, w, C]`, class ids `[B]` → the
+      flows' inputs, a pytree of `[B, ...]`: all that is not trained, done once per batch. With a `Grid` for
+      each level the features are those of the grids' positions.
     loss(params, constants, inputs, labels, weights): a dict of loss weights → (scalar, dict of scalar
       metrics); a mean over images, so that the losses of equal parts of a batch average to the loss of the
       whole. `params` may be what `ready` has made of them.
@@ -49,8 +50,9 @@ class Detector(NamedTuple):
     fibres: None if a batch is one step of `loss`.
     latents(params, constants, features, class_ids): z per level, `[B, h, w, C]`, standardised by the base
       distribution; None where that is no normal one.
-    ready(params, inputs): what `loss` makes of the parameters whatever the images, to be done once for all
-      parts of a batch.
+    ready(params, inputs, grids=None): what `loss` makes of the parameters whatever the images, to be done
+      once for all parts of a batch.
+    samples_positions: whether `prepare` and `ready` take grids.
     """
 
     init: Callable
@@ -59,5 +61,6 @@ class Detector(NamedTuple):
     loss: Callable
     evidence: Callable
     fibres: Fibres | None = None
-    ready: Callable = lambda params, inputs: params
+    ready: Callable = lambda params, inputs, grids=None: params
     latents: Callable | None = None
+    samples_positions: bool = False

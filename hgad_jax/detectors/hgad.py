@@ -14,7 +14,7 @@ from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.distributions import mixture
 from hgad_jax.distributions.mixture import MixtureParams
 from hgad_jax.flows import flow
-from hgad_jax.flows.conditioning import Affine, apply_affine, group_log_prob
+from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, group_log_prob
 from hgad_jax.flows.coupling import CouplingParams
 from hgad_jax.flows.rotation import random_rotations
 
@@ -97,14 +97,18 @@ def hgad(
         firsts = [first_layer.abstract(layer, size) for size in sizes]
         return jax.eval_shape(init_from, jax.eval_shape(lambda: jax.random.key(0)), firsts)
 
-    def prepare(constants, features, labels):
+    def prepare(constants, features, labels, grids=None):
         groups = labels if per_class else jnp.zeros_like(labels)
-        return tuple(apply_affine(c.first, x, groups) for c, x in zip(constants, features, strict=True))
+        layers = [c.first for c in constants]
+        if grids is not None:
+            layers = map(at_positions, layers, grids)
+        return tuple(apply_affine(layer, x, groups) for layer, x in zip(layers, features, strict=True))
 
-    def ready(params, inputs):
+    def ready(params, inputs, grids=None):
+        places = [x.shape[1:3] for x, _ in inputs] if grids is None else grids
         return tuple(
-            level._replace(flow=flow.blocks_at(level.flow, x.shape[1:3]))
-            for level, (x, _) in zip(params, inputs, strict=True)
+            level._replace(flow=flow.blocks_at(level.flow, place))
+            for level, place in zip(params, places, strict=True)
         )
 
     def latents(params, rotations, inputs):
@@ -174,4 +178,4 @@ def hgad(
             class_ids=class_ids.astype(jnp.int32),
         )
 
-    return Detector(init, abstract, prepare, loss, evidence, ready=ready)
+    return Detector(init, abstract, prepare, loss, evidence, ready=ready, samples_positions=True)

@@ -22,6 +22,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from hgad_jax.flows.grid import Grid, take
+
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
 
 # Weight of a class's pooled covariance in that of a region, in vectors per channel.
@@ -102,6 +104,13 @@ def apply_affine(layer: Affine, x: jax.Array, groups: jax.Array) -> tuple[jax.Ar
 
     indices = jnp.arange(layer.mean.shape[0])
     return jax.lax.scan(take, (jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)), (indices, layer))[0]
+
+
+def at_positions(layer: Affine, grid: Grid) -> Affine:
+    """The layer of the maps' positions in a grid, to be applied to maps of these alone."""
+    if layer.mean.shape[1:3] == (1, 1):
+        return layer
+    return layer._replace(mean=take(layer.mean, grid, 1), regions=take(layer.regions, grid, 1))
 
 
 def invert_affine(layer: Affine, z: jax.Array, groups: jax.Array) -> tuple[jax.Array, jax.Array]:

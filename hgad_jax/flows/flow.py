@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from hgad_jax.flows import coupling
-from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, project
+from hgad_jax.flows.grid import Grid
+from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, grid_codes, project
 
 
 def init_params(
@@ -58,10 +59,16 @@ def init_params(
     )
 
 
-def blocks_at(params: coupling.CouplingParams, size: tuple[int, int]) -> tuple[coupling.Block, ...]:
-    """The blocks for maps of a size (h, w): all of a flow that depends on its parameters alone."""
+def blocks_at(params: coupling.CouplingParams, place: tuple[int, int] | Grid) -> tuple[coupling.Block, ...]:
+    """All of a flow that depends on its parameters and the place alone.
+
+    Args:
+      params: blocks, stacked.
+      place: (h, w) for whole maps of this size, or a grid for maps of its positions.
+    """
     if params.condition_kernel is not None:
-        codes = axis_codes(*size, params.condition_kernel.shape[1])
+        channels = params.condition_kernel.shape[1]
+        codes = grid_codes(place, channels) if isinstance(place, Grid) else axis_codes(*place, channels)
 
     def block(params):
         projected = params.hidden_bias

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hgad_jax.flows.grid import Grid
 from hgad_jax.flows.linear import dense
 
 
@@ -29,9 +30,12 @@ def sinusoids(length: int, channels: int) -> np.ndarray:
     Returns:
       float32 `[length, channels]`.
     """
-    frequencies = 10_000.0 ** (-np.arange(0, channels, 2) / channels)
-    angles = np.arange(length)[:, None] * frequencies[None, :]
+    angles = np.arange(length)[:, None] * _frequencies(channels)[None, :]
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, channels).astype(np.float32)
+
+
+def _frequencies(channels: int) -> np.ndarray:
+    return 10_000.0 ** (-np.arange(0, channels, 2) / channels)
 
 
 def axis_codes(height: int, width: int, channels: int) -> AxisCodes:
@@ -40,6 +44,16 @@ def axis_codes(height: int, width: int, channels: int) -> AxisCodes:
         raise ValueError(f"A 2-D position code has a multiple of 4 channels, got {channels}.")
     half = channels // 2
     return AxisCodes(jnp.asarray(sinusoids(width, half)), jnp.asarray(sinusoids(height, half)))
+
+
+def grid_codes(grid: Grid, channels: int) -> AxisCodes:
+    """The position code of a grid's positions, which may be known at run time only."""
+
+    def codes(lines):
+        angles = lines[:, None].astype(jnp.float32) * _frequencies(channels // 2)[None, :].astype(np.float32)
+        return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(len(lines), channels // 2)
+
+    return AxisCodes(codes(grid.columns), codes(grid.rows))
 
 
 def position_map(codes: AxisCodes) -> jax.Array:

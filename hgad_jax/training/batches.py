@@ -13,7 +13,10 @@ from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
+from hgad_jax.flows.grid import Grid, draw_grids, take
 from hgad_jax.training.extraction import Features, features_of
+
+_GRIDS = 1  # their stream of random numbers among those of a seed
 
 
 def training_features(
@@ -23,7 +26,7 @@ def training_features(
     cache: FeatureCache,
     chosen: np.ndarray,
     start: int,
-) -> Iterator[tuple[Features, np.ndarray]]:
+) -> Iterator[tuple[Features, np.ndarray, tuple[Grid, ...] | None]]:
     """Yield the features of each step without end; they depend on the seed and the step alone.
 
     Args:
@@ -35,7 +38,8 @@ def training_features(
       start: the first step.
 
     Yields:
-      Features, and the numbers of the examples in the cache `[B]`: this process's part of each batch.
+      Features, the numbers of the examples in the cache `[B]`: this process's part of each batch, and the
+      positions that the features are of, the same for all processes; None for whole maps.
     """
     settings = {
         "batch_size": config.train.batch_size,
@@ -46,8 +50,8 @@ def training_features(
     if not config.data.rotation:
         order = training_indices(len(chosen), **settings)
         while True:
-            indices = chosen[order[start]]
-            yield cache.gather(indices), indices
+            indices, grids = chosen[order[start]], _grids(config, levels, start)
+            yield cache.gather(indices, grids), indices, grids
             start += 1
     batches = augmented_batches(
         records,
@@ -58,5 +62,13 @@ def training_features(
         **settings,
     )
     with contextlib.closing(batches):
-        for batch in batches:
-            yield features_of(levels, batch["image"]), chosen[batch["index"]]
+        for step, batch in enumerate(batches, start):
+            features, grids = features_of(levels, batch["image"]), _grids(config, levels, step)
+            if grids is not None:
+                features = tuple(take(x, grid, 1) for x, grid in zip(features, grids, strict=True))
+            yield features, chosen[batch["index"]], grids
+
+
+def _grids(config, levels: Levels, step: int) -> tuple[Grid, ...] | None:
+    rng = np.random.default_rng((config.seed, step, _GRIDS))
+    return draw_grids(rng, levels.sizes, config.train.positions)

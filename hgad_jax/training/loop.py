@@ -92,6 +92,11 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     dataset = load_usable(config, directory, log)
     _prepare(directory, config)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
+    if config.train.positions and not model.detector.samples_positions:
+        raise UserError(
+            f"config.train.positions is {config.train.positions}, expected 0: the detector "
+            f"{config.detector.name} trains on all positions of an image."
+        )
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
     data = _training_set(config, dataset, cache)
@@ -223,9 +228,10 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
     metric_log = MetricLog(directory, start) if first else NoLog()
     with bar, contextlib.closing(metric_log), contextlib.closing(features):
         for step in range(start, schedule.steps):
-            levels, indices = next(features)
+            levels, indices, grids = next(features)
             batch = shard_rows(mesh, (levels, data.labels[indices]), config.train.batch_size)
-            state, metrics = train_step(state, constants, *batch)
+            placed = () if grids is None else (replicate(mesh, grids),)
+            state, metrics = train_step(state, constants, *batch, *placed)
             pending.append(metrics)
             done = step + 1
             stopping = stop.reached(done)

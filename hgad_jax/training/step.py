@@ -34,6 +34,8 @@ def make_train_step(
 ) -> Callable:
     """Builds `step(state, constants, features, labels) → (state, metrics)`, jitted, state donated.
 
+    As a fifth argument it takes a `Grid` for each level, if the features are of these positions alone.
+
     For a detector with `fibres` it takes many optimiser steps (`fibre_step.make_fibre_step`), else one.
 
     Args:
@@ -48,28 +50,34 @@ def make_train_step(
         return make_fibre_step(detector, optimizer, weights, mesh, micro_batches=micro_batches, seed=seed)
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def local_gradients(params, constants, features, labels, step_weights):
+    def local_gradients(params, constants, features, labels, grids, step_weights):
         def loss(params, part):
             return detector.loss(params, constants, *part, step_weights)
 
-        inputs = detector.prepare(constants, features, labels)
+        sampled = () if grids is None else (grids,)
+        inputs = detector.prepare(constants, features, labels, *sampled)
         result = micro_batched_grad(
-            loss, params, (inputs, labels), micro_batches, lambda params: detector.ready(params, inputs)
+            loss,
+            params,
+            (inputs, labels),
+            micro_batches,
+            lambda params: detector.ready(params, inputs, *sampled),
         )
         return jax.lax.pmean(result, "data")
 
     sharded_gradients = jax.shard_map(
         local_gradients,
         mesh=mesh,
-        in_specs=(P(), P(), P("data"), P("data"), P()),
+        in_specs=(P(), P(), P("data"), P("data"), P(), P()),
         out_specs=P(),
         # With varying types checked, the gradient of a replicated value is already the *sum* over devices
         # and the average above would silently leave N times the gradient.
         check_vma=False,
     )
 
-    def step(state, constants, features, labels):
-        gradients, metrics = sharded_gradients(state.params, constants, features, labels, weights(state.step))
+    def step(state, constants, features, labels, grids=None):
+        step_weights = weights(state.step)
+        gradients, metrics = sharded_gradients(state.params, constants, features, labels, grids, step_weights)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
         metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -1,6 +1,7 @@
 """The detector against the published implementation, and the properties every detector has."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from hgad_jax.detectors.hgad import hgad
 from hgad_jax.distributions import mixture
 from hgad_jax.flows import flow
 from hgad_jax.flows.conditioning import apply_affine
+from hgad_jax.flows.grid import Grid, take
 
 SIZES = ((4, 4, 8), (2, 2, 8))  # h, w, C of each level
 CLASSES = 3
@@ -397,3 +399,27 @@ def test_single_class():
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
     assert np.any(gradient[0].flow.out_kernel)
+
+
+@pytest.mark.parametrize("conditioning", ["none", "whiten", "whiten_class_regions"])
+def test_grids_that_cover_the_maps_give_the_loss_and_gradient_of_the_whole(conditioning):
+    """Every second row and column, from either start: the mean over the four is that over all positions."""
+    detector = tiny(identity_init=False, **CONDITIONING[conditioning])
+    features, labels = images()
+    params, constants = detector.init(jax.random.key(1), [lambda x=x: [(x, labels)] for x in features])
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, features, grids):
+        inputs = detector.prepare(constants, features, labels, grids)
+        return detector.loss(detector.ready(params, inputs, grids), constants, inputs, labels, WEIGHTS)[0]
+
+    parts = []
+    for y, x in itertools.product(range(2), repeat=2):
+        grids = tuple(Grid(np.arange(y, h, 2), np.arange(x, w, 2)) for h, w, _ in SIZES)
+        parts.append(loss(params, tuple(map(functools.partial(take, axis=1), features, grids)), grids))
+    whole = loss(params, features, None)
+    assert np.std([value for value, _ in parts]) > 1e-3
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *parts)
+    for a, b in zip(jax.tree.leaves(mean), jax.tree.leaves(whole), strict=True):
+        assert_close_to_largest(a, b, 1e-5)

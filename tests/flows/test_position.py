@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import reference
 
-from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, position_map, project
+from hgad_jax.flows.grid import Grid
+from hgad_jax.flows.position import (
+    axis_codes,
+    axis_hot,
+    axis_table,
+    grid_codes,
+    position_map,
+    project,
+)
 
 
 def code_at(x, y, channels):
@@ -60,3 +68,10 @@ def test_axis_hot_and_table_are_the_projection_of_the_code():
     expected = np.asarray(position_map(codes)).reshape(15, 8)[positions] @ kernel + bias
     actual = axis_hot(jnp.asarray(positions), 3, 5) @ axis_table(codes, kernel, bias)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_codes_of_a_grid_are_those_of_its_positions():
+    grid = Grid(np.array([0, 7, 60], np.int32), np.array([3, 127], np.int32))
+    codes = jax.jit(grid_codes, static_argnums=1)(grid, 64)
+    expected = [[code_at(x, y, 64) for x in grid.columns] for y in grid.rows]
+    np.testing.assert_allclose(position_map(codes), expected, atol=2e-5)

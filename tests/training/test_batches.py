@@ -28,7 +28,7 @@ def prepared(tmp_path_factory):
 
 def first(config, model, data, start=0, count=3):
     batches = training_features(config, model.levels, data.records, data.cache, data.train, start)
-    return [(features, data.labels[indices]) for features, indices in itertools.islice(batches, count)]
+    return [(features, data.labels[indices]) for features, indices, _ in itertools.islice(batches, count)]
 
 
 def rotated(config, degrees):
@@ -78,3 +78,22 @@ def test_a_step_has_its_batch_wherever_a_run_starts(prepared, degrees):
         np.testing.assert_array_equal(a[1], b[1])
         for x, y in zip(a[0], b[0], strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1e-6])
+def test_a_sample_of_positions_is_of_the_same_images(prepared, degrees):
+    config, model, data = prepared
+    config = rotated(config, degrees)
+    whole = first(config, model, data)
+    config.train.positions = 4
+    batches = training_features(config, model.levels, data.records, data.cache, data.train, 0)
+    seen = []
+    for (features, labels), (sampled, indices, grids) in zip(whole, batches, strict=False):
+        np.testing.assert_array_equal(data.labels[indices], labels)
+        seen.append(grids)
+        for maps, part, grid in zip(features, sampled, grids, strict=True):
+            assert part.shape[1] * part.shape[2] <= 4
+            np.testing.assert_array_equal(part, maps[:, grid.rows][:, :, grid.columns])
+    assert len({str(grids) for grids in seen}) > 1  # they move
+    later = next(training_features(config, model.levels, data.records, data.cache, data.train, 2))[2]
+    assert str(later) == str(seen[2])
