@@ -9,11 +9,13 @@ alternate, so that whatever slows the machine slows both; each round times the f
 (negative log-likelihood under a standard normal, Adam), and a square matrix product with as many operations
 as our forward pass and our step have, which is about as fast as this processor can go.
 
-Ours computes the batch in parts that fit the processor's cache. PyTorch gets it whole, as the published code
-does: parts leave its forward pass as it is and take a few percent off its step (--torch-micro-batches).
+Ours spreads the batch over the cores, each a device as in training, and computes each device's in parts that
+fit the processor's cache. PyTorch gets it whole, as the published code does: parts leave its forward pass as
+it is and take a few percent off its step (--torch-micro-batches).
 
 With --levels the flows have the sizes of the default settings instead: 8 blocks and a position code of 64, at
-EfficientNet-Lite0's three levels for images of 256 px, one after the other; the last line is of all three.
+EfficientNet-Lite0's three levels, as many vectors at each (32 images of 16 × 16 positions; training takes
+64 of 4 × 4 in a step), one after the other; the last line is of all three.
 
 The last line is JSON. Ratios are PyTorch's time over ours, of medians: above one, hgad_jax is faster.
 """
@@ -31,9 +33,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from hgad_jax.flows import flow
-from hgad_jax.training.step import micro_batched_grad
+from hgad_jax.training import processes
+from hgad_jax.training.mesh import data_mesh, replicate, shard_batch
+from hgad_jax.training.state import micro_batched_grad
 
 TOLERANCE = 1e-4  # of the largest latent or log-determinant; found: 1e-6 and 3e-5
 LEARNING_RATE = 2e-4
@@ -49,9 +55,9 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     sizes = levels(published) if args.levels else (published.Size(),)
-    for parts in (args.micro_batches, args.torch_micro_batches):
+    for parts in (args.micro_batches * args.threads, args.torch_micro_batches):
         if parts < 1 or sizes[0].images % parts:
-            sys.exit(f"The number of micro-batches must divide the {sizes[0].images} images, got {parts}.")
+            sys.exit(f"Threads times micro-batches must divide the {sizes[0].images} images, got {parts}.")
     print(
         f"{args.threads} thread(s){'' if pinned else ', not pinned'}, load average {os.getloadavg()[0]:.1f}, "
         f"micro-batches: {args.micro_batches} in hgad_jax, {args.torch_micro_batches} in PyTorch"
@@ -62,10 +68,7 @@ def main() -> None:
 
 def levels(published: ModuleType) -> tuple:
     """Sizes of the default settings' flows."""
-    return tuple(
-        published.Size(blocks=8, channels=channels, condition=64, height=side, width=side)
-        for channels, side in ((40, 32), (112, 16), (320, 8))
-    )
+    return tuple(published.Size(blocks=8, channels=channels, condition=64) for channels in (40, 112, 320))
 
 
 def measure(
@@ -106,7 +109,7 @@ def _parse_arguments() -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument("--threads", type=int, default=1, help="threads of either side (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
-    parser.add_argument("--micro-batches", type=int, default=8, help="parts of our batch (default 8)")
+    parser.add_argument("--micro-batches", type=int, default=8, help="parts of a core's batch (default 8)")
     parser.add_argument("--levels", action="store_true", help="the default settings' three levels")
     parser.add_argument(
         "--torch-micro-batches", type=int, default=1, help="parts of PyTorch's batch (default 1)"
@@ -133,7 +136,7 @@ def _import_published() -> ModuleType:
 
 
 def use_threads(threads: int) -> bool:
-    """Makes JAX compute on the CPU with so many threads; to be called before its first computation.
+    """Makes JAX compute on the CPU with so many threads, a device each; to be called before it computes.
 
     JAX has no such setting: it starts one thread per core that the process may run on. So the process is
     pinned to that many cores, and whatever runs in it with it.
@@ -146,6 +149,7 @@ def use_threads(threads: int) -> bool:
         print("This system cannot pin a process to cores: JAX will use all of them.", file=sys.stderr)
         return False
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # the first core serves interrupts
+    processes.use_cores()
     return True
 
 
@@ -194,10 +198,14 @@ def build_contenders(
 
     params = published.to_params(inn)  # copied, before PyTorch trains its own
     rows, condition = torch.from_numpy(features.reshape(-1, size.channels)), published.condition_vectors(size)
-    batch = jnp.asarray(features)
+    mesh = data_mesh()
+    batch = shard_batch(mesh, features)
     optimizer = optax.adam(LEARNING_RATE)
     flow_forward = make_forward(published, inn, size)
     loss = make_loss(flow_forward)
+
+    def spread(function, out):
+        return jax.shard_map(function, mesh=mesh, in_specs=(P(), P("data")), out_specs=out, check_vma=False)
 
     def forward(params, batch):
         parts = batch.reshape(micro_batches, -1, *batch.shape[1:])
@@ -206,17 +214,24 @@ def build_contenders(
     def blocks(params):
         return flow.blocks_at(params, (size.height, size.width))
 
+    def local_gradients(params, batch):
+        return jax.lax.pmean(micro_batched_grad(loss, params, batch, micro_batches, blocks), "data")
+
+    gradients_of = spread(local_gradients, P())
+
     def step(state, batch):
         params, opt_state = state
-        gradients, metrics = micro_batched_grad(loss, params, batch, micro_batches, blocks)
+        gradients, metrics = gradients_of(params, batch)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
-    state = (jax.tree.map(jnp.copy, params), optimizer.init(params))
+    state = replicate(mesh, (jax.tree.map(np.array, params), optimizer.init(params)))
+    params = replicate(mesh, params)
     start = time.perf_counter()
-    compiled_forward = jax.jit(forward).lower(params, batch).compile()
+    compiled_forward = jax.jit(spread(forward, P(None, "data"))).lower(params, batch).compile()
     middle = time.perf_counter()
-    compiled_step = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    out = NamedSharding(mesh, P())
+    compiled_step = jax.jit(step, donate_argnums=0, out_shardings=out).lower(state, batch).compile()
     compile_seconds = (middle - start, time.perf_counter() - middle)
 
     def our_step():

@@ -20,6 +20,7 @@ The last line is JSON. Ratios are the other side's time over ours, of medians: a
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -44,7 +45,9 @@ from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
-from hgad_jax.training import extraction, setup, step
+from hgad_jax.flows.grid import draw_grids, take
+from hgad_jax.training import extraction, processes, setup, step
+from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
 
 SIZE = 256  # pixels
 BATCH = 32
@@ -58,6 +61,7 @@ def main() -> None:
         print(peak_memory(args.memory_of, args.workers))
         return
     torch_images = _import_torch()
+    processes.use_cores()
     with tempfile.TemporaryDirectory() as folder:
         records = list_images(args.root) if args.root else make_textures(Path(folder), args.images)
         load = os.getloadavg()[0]
@@ -195,11 +199,14 @@ def time_epochs(
     order = training_indices(len(records), batch_size=batch, seed=0)
     train = make_train(config, model, cache)
 
-    def from_cache(consume=lambda features: None):
-        for number in range(len(records) // batch):
-            consume(cache.gather(order[number]))
+    def grids(number):
+        return draw_grids(np.random.default_rng(number), model.levels.sizes, config.train.positions)
 
-    def from_backbone(consume=lambda features: None):
+    def from_cache(consume=lambda features, grids: None):
+        for number in range(len(records) // batch):
+            consume(cache.gather(order[number], grids(number)), grids(number))
+
+    def from_backbone(consume=lambda features, grids: None):
         batches = augmented_batches(
             records,
             transform=transform_of(config.data),
@@ -208,8 +215,11 @@ def time_epochs(
             degrees=0.0,
             num_workers=workers,
         )
-        for _ in range(len(records) // batch):
-            consume(extraction.features_of(model.levels, next(batches)["image"]))
+        for number in range(len(records) // batch):
+            features, chosen = extraction.features_of(model.levels, next(batches)["image"]), grids(number)
+            if chosen is not None:
+                features = tuple(take(x, grid, 1) for x, grid in zip(features, chosen, strict=True))
+            consume(features, chosen)
         batches.close()
 
     contenders = {
@@ -229,26 +239,28 @@ def time_epochs(
     return seconds
 
 
-def make_train(config, model, cache) -> Callable[[tuple[np.ndarray, ...]], None]:
-    """A function that takes a training step on a batch's features."""
+def make_train(config, model, cache) -> Callable[[tuple[np.ndarray, ...], Any], None]:
+    """A function that takes a training step on a batch's features, of the positions of grids."""
     labels = np.zeros(config.train.batch_size, np.int32)
     features = cache.gather(np.arange(config.train.batch_size))
     batches = [lambda level=level: iter([(level, labels)]) for level in features]
     params, constants = model.detector.init(jax.random.key(0), batches)
     optimizer = optax.adam(config.train.learning_rate)
-    mesh = step.data_mesh(jax.devices()[:1])
-    state = step.init_state(params, optimizer)
+    mesh = data_mesh()
+    state, constants = replicate(mesh, step.init_state(params, optimizer)), replicate(mesh, constants)
     train_step = step.make_train_step(
         model.detector,
         optimizer,
         lambda number: dict(config.loss),
         mesh,
-        micro_batches=config.train.micro_batches,
+        micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
     )
 
-    def train(features) -> None:
+    def train(features, grids) -> None:
         nonlocal state
-        state, metrics = train_step(state, constants, features, labels)
+        batch = shard_rows(mesh, (features, labels), config.train.batch_size)
+        sampled = () if grids is None else (replicate(mesh, grids),)
+        state, metrics = train_step(state, constants, *batch, *sampled)
         jax.block_until_ready(metrics)
 
     return train

@@ -82,9 +82,9 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     config.train = train = ml_collections.ConfigDict()
     train.epochs = 8.0  # passes over the good images
     train.stage_two_epoch = 1.0  # when `intra` and `log_sigmoid` set in
-    train.batch_size = 32  # images, over all devices
-    train.positions = 0  # at most so many of each map per image and step, on a grid that moves; 0: all
-    train.micro_batches = 8  # parts of a device's batch, one after the other; fewer if they do not divide it
+    train.batch_size = 64  # images, over all devices
+    train.positions = 16  # at most so many of each map per image and step, on a grid that moves; 0: all
+    train.micro_batches = 1  # parts of a device's batch, one after the other; fewer if they do not divide it
     train.learning_rate = 1e-3  # peak
     train.warmup_epochs = 1.0
     train.warmup_start = 0.1  # learning rate at step 0 over its peak
@@ -147,6 +147,8 @@ def _paper(config: ml_collections.ConfigDict) -> None:
         epochs=200.0,
         stage_two_epoch=16.0,
         batch_size=8,
+        positions=0,
+        micro_batches=8,
         learning_rate=2e-4,
         warmup_epochs=16.0,
         hold_epochs=8.0,

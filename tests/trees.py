@@ -80,6 +80,7 @@ TINY = {
     "train.epochs": 4.0,
     "train.stage_two_epoch": 2.0,
     "train.batch_size": 8,
+    "train.positions": 16,
     "train.micro_batches": 1,
     "train.log_every": 1,
     "train.checkpoint_every": 4,

@@ -92,7 +92,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     dataset = load_usable(config, directory, log)
     _prepare(directory, config)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
-    if config.train.positions and not model.detector.samples_positions:
+    if config.train.positions and not model.detector.samples_positions:  # a convolution needs neighbours
         raise UserError(
             f"config.train.positions is {config.train.positions}, expected 0: the detector "
             f"{config.detector.name} trains on all positions of an image."

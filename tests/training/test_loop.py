@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from trees import ROOT, add_class, tiny_config
 
+from configs import fastflow
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints, loop
 from hgad_jax.training.setup import abstract_model, abstract_model_calibration, build_model
@@ -221,6 +222,14 @@ def test_a_bad_config_is_refused_before_the_folder_is_made(place, config, tmp_pa
     with pytest.raises(UserError, match=r"config\.train\.batch_size is 12, expected a multiple of the 8"):
         loop.train(bad, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sample_of_positions_is_refused_where_neighbours_are_needed(place, tmp_path):
+    config = fastflow.get_config(dataset="folder")
+    config.data.update(root=str(place / "data"), image_size=64)
+    config.train.positions = 4
+    with pytest.raises(UserError, match=r"train\.positions is 4, expected 0: the detector fastflow"):
+        loop.train(config, tmp_path / "run")
 
 
 def test_an_unreadable_training_image_is_named(tmp_path):
