@@ -238,15 +238,16 @@ def _add_point(curve: dict[str, Any], side: auroc_sides.Side, found: dict[str, A
 def _bar(name: str, seed: int, minutes: float, side: auroc_sides.Side):
     """A progress bar over seconds of training; gives the function that advances it."""
     form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of training [{elapsed}]"
+    total = 60 * minutes
     with tqdm(
-        total=60 * minutes,
-        initial=side.seconds,
+        total=total,
+        initial=min(side.seconds, total),
         desc=f"{name}, seed {seed}",
         bar_format=form,
         dynamic_ncols=True,
     ) as bar:
         # The last batch ends after the budget.
-        yield lambda seconds: bar.update(min(seconds, bar.total - bar.n))
+        yield lambda seconds: bar.update(min(seconds, total - bar.n))
 
 
 def _write_json(path: Path, content: Any) -> None:
