@@ -37,9 +37,10 @@ class Size(NamedTuple):
         return self.images * self.height * self.width
 
 
-def build_flow(size: Size, seed: int) -> SequenceINN:
-    """The flow with PyTorch's default weights, but for scales and offsets: those start off their identity.
+def build_flow(size: Size, seed: int, *, published: bool = False) -> SequenceINN:
+    """The flow with PyTorch's default weights.
 
+    Its scales and offsets start off their identity, so that a comparison sees them, but as it if `published`.
     `seed` also sets NumPy's global generator, from which FrEIA draws its rotations through SciPy.
     """
     torch.manual_seed(seed)
@@ -62,6 +63,8 @@ def build_flow(size: Size, seed: int) -> SequenceINN:
             global_affine_type="SOFTPLUS",
             permute_soft=True,
         )
+    if published:
+        return inn
     with torch.no_grad():
         for block in inn:
             block.global_scale += 0.5 * torch.randn_like(block.global_scale)

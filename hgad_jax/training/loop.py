@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from hgad_jax.config import validate
@@ -99,7 +100,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
         )
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
-    data = _training_set(config, dataset, cache)
+    data = training_set(config, dataset, cache)
     log(_describe(dataset, data, model, mesh))
     with (
         disk_errors(directory),
@@ -119,7 +120,8 @@ def _prepare(directory: Path, config) -> None:
         workdir.prepare(directory, config)
 
 
-def _training_set(config, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
+def training_set(config: Any, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
+    """Splits the good images of a dataset, whose features the cache has, as the config says."""
     train, held_out = hold_out(
         dataset.train,
         fraction=config.calibration.fraction,
@@ -146,14 +148,17 @@ def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
     )
 
 
-class _Schedule(NamedTuple):
+class Schedule(NamedTuple):
+    """What depends on the step, and how many there are."""
+
     steps: int
-    optimizer: Any
+    learning_rate: Callable
     loss_weights: Callable
+    optimizer: Any
 
 
-def _schedule(config, num_examples: int) -> _Schedule:
-    """Turns the config's epochs into steps."""
+def make_schedule(config: Any, num_examples: int) -> Schedule:
+    """Turns the config's epochs of so many images into steps."""
     train, loss = config.train, dict(config.loss)
     per_epoch = num_examples / train.batch_size
 
@@ -172,11 +177,23 @@ def _schedule(config, num_examples: int) -> _Schedule:
     weights = schedules.loss_weights(
         loss, stage_two_step=steps(train.stage_two_epoch), stage_two_only=("intra", "log_sigmoid")
     )
-    return _Schedule(steps(train.epochs), optimizer, weights)
+    return Schedule(steps(train.epochs), learning_rate, weights, optimizer)
+
+
+def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Callable:
+    """The training step of a run: `step.make_train_step` by its config."""
+    return make_train_step(
+        model.detector,
+        schedule.optimizer,
+        schedule.loss_weights,
+        mesh,
+        micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
+        seed=config.seed,
+    )
 
 
 def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
-    schedule = _schedule(config, len(data.train))
+    schedule = make_schedule(config, len(data.train))
     state, constants, start = _start(config, model, data, classes, schedule.optimizer, manager, log)
     state, constants = replicate(mesh, state), replicate(mesh, constants)
     calibrate = make_calibrate(config, model)
@@ -202,14 +219,7 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
     if start >= schedule.steps and start > 0:
         log(f"{directory}: all {schedule.steps} steps are done; nothing to train")
         return state
-    train_step = make_train_step(
-        model.detector,
-        schedule.optimizer,
-        schedule.loss_weights,
-        mesh,
-        micro_batches=math.gcd(config.train.micro_batches, config.train.batch_size // mesh.size),
-        seed=config.seed,
-    )
+    train_step = make_step(config, model, schedule, mesh)
     features = training_features(config, model.levels, data.records, data.cache, data.train, start)
     stability = Stability(config, model, data.test, classes, directory, log)
     first = processes.is_first()
@@ -264,8 +274,7 @@ def _start(config, model, data, classes, optimizer, manager, log):
     """State and constants to start with: the newest checkpoint's, or new ones."""
     step = checkpoints.latest_step(manager)
     if step is None:
-        batches = [_level_batches(data, level) for level in range(len(model.levels.sizes))]
-        params, constants = model.detector.init(jax.random.key(config.seed), batches)
+        params, constants = initial_model(config, model, data)
         params, constants = processes.from_first((params, constants))
         return init_state(params, optimizer), constants, 0
     stored = checkpoints.read_metadata(manager, step)
@@ -283,6 +292,12 @@ def _start(config, model, data, classes, optimizer, manager, log):
 def _provenance(config, classes, data: TrainingSet, step: int) -> dict[str, Any]:
     train, held_out = data.labels[data.train], data.labels[data.held_out]
     return provenance.describe(config, step=step, classes=classes, train=train, held_out=held_out)
+
+
+def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, Any]:
+    """Parameters and constants before the first step, as the seed has them."""
+    batches = [_level_batches(data, level) for level in range(len(model.levels.sizes))]
+    return model.detector.init(jax.random.key(config.seed), batches)
 
 
 def _level_batches(data: TrainingSet, level: int):

@@ -1,0 +1,100 @@
+"""Speeds that `time_to_auroc.py` reports beside its curves: of a training step, and of a whole pass."""
+
+import argparse
+import math
+import sys
+import time
+from types import ModuleType
+
+import flow
+import numpy as np
+from auroc_judge import Problem
+from auroc_sides import JaxSide, Side, TorchSide
+
+_ROUNDS = 5
+_MICRO_BATCHES = 8
+_BATCHES = 6  # timed, after one that is not
+_LONG = 100.0  # epochs: a schedule that these are no end of
+
+
+def throughput(published: ModuleType, threads: int) -> dict[str, float]:
+    """`flow.py --levels`: PyTorch's time of a training step over ours, and a matrix product's over ours."""
+    args = argparse.Namespace(rounds=_ROUNDS, micro_batches=_MICRO_BATCHES, torch_micro_batches=1)
+    found = [flow.measure(published, size, args) for size in flow.levels(published)]
+    summary = flow.summary(*flow.total(found), threads)
+    return {
+        "throughput_ratio": summary["train_ratio"],
+        "matmul_fraction": summary["train_matmul_fraction"],
+    }
+
+
+def seconds_per_batch(side: Side, batches: int = _BATCHES) -> float:
+    """Median of so many batches, after one more, in the state that the side is in."""
+    ticks: list[float] = []
+    while len(ticks) <= batches and not side.finished:
+        side.advance(side.seconds + 1e-9, ticks.append)  # one batch
+    return float(np.median(ticks[1:] or ticks))
+
+
+def timm_is_there() -> bool:
+    """Whether PyTorch's backbone can be had; stderr tells why not."""
+    try:
+        import timm  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # the latter where torchvision is for another PyTorch
+        print(f"No pass_ratio: the backbone in PyTorch is timm's, which fails: {error}.", file=sys.stderr)
+        return False
+    return True
+
+
+def pass_ratio(paper: Problem, default: Problem, seed: int) -> dict[str, float]:
+    """How many times as long a pass of the published loop takes, which runs the backbone at every batch.
+
+    That is PyTorch's backbone and steps over the default preset's steps from the cache, per image, all in the
+    second stage of their training, where most of it is.
+
+    Returns:
+      `pass_ratio`, and the milliseconds per image that it is made of.
+    """
+    sides = {"torch_steps": TorchSide(paper, seed), "steps": JaxSide(default, seed, epochs=_LONG)}
+    seconds = {"torch_backbone": backbone_seconds(paper)}
+    for name, side in sides.items():
+        side.begin()
+        side.batches = math.ceil(side.config.train.stage_two_epoch * side.per_pass)
+        seconds[name] = seconds_per_batch(side) / side.batch_size
+    ratio = (seconds["torch_backbone"] + seconds["torch_steps"]) / seconds["steps"]
+    return {"pass_ratio": round(ratio, 2)} | {f"{k}_ms": round(1e3 * v, 2) for k, v in seconds.items()}
+
+
+def backbone_seconds(paper: Problem) -> float:
+    """Seconds per image of timm's backbone at the preset's scales, up to its tap, eager, no gradients."""
+    import timm
+    import torch
+
+    config, sizes = paper.config, paper.model.levels.sizes
+    (tap,) = config.backbone.taps
+    network = timm.create_model(config.backbone.name, pretrained=False).eval()  # as fast with any weights
+    last = int(tap.removeprefix("blocks."))
+    stages = torch.nn.Sequential(network.conv_stem, network.bn1, *network.blocks[: last + 1])
+    side, count = config.data.image_size, config.train.batch_size
+    images = torch.rand(count, 3, side, side)
+
+    def levels():
+        for scale in config.backbone.scales:
+            size = (side // scale, side // scale)
+            scaled = images
+            if scale > 1:
+                scaled = torch.nn.functional.interpolate(images, size, mode="bilinear", align_corners=True)
+            yield stages(scaled)
+
+    times = []
+    with torch.no_grad():
+        for _ in range(_BATCHES + 1):
+            start = time.perf_counter()
+            found = list(levels())
+            times.append(time.perf_counter() - start)
+    shapes = [(*maps.shape[2:], maps.shape[1]) for maps in found]
+    if shapes != [tuple(size) for size in sizes]:
+        sys.exit(
+            f"timm's {config.backbone.name} gives levels {shapes}, ours {sizes}: their times do not compare."
+        )
+    return float(np.median(times[1:])) / count
