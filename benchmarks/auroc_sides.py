@@ -18,6 +18,7 @@ from auroc_judge import Problem
 
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.errors import UserError
+from hgad_jax.flows.grid import draw_grids
 from hgad_jax.training.batches import training_features
 from hgad_jax.training.loop import initial_model, make_schedule, make_step
 from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
@@ -102,12 +103,16 @@ class JaxSide(Side):
             self._step = make_step(self.config, self._model, self._schedule, self._mesh)
             copy, start = jax.tree.map(jnp.copy, self._state), time.perf_counter()
             indices = self.data.train[np.arange(self.batch_size) % len(self.data.train)]
-            batch = self._shard(self.data.cache.gather(indices), indices)
+            grids = draw_grids(
+                np.random.default_rng(0), self._model.levels.sizes, self.config.train.positions
+            )
+            batch = self._shard(self.data.cache.gather(indices, grids), indices, grids)
             jax.block_until_ready(self._step(copy, self._constants, *batch))
             self.compile_seconds = time.perf_counter() - start
 
-    def _shard(self, levels, indices) -> Any:
-        return shard_rows(self._mesh, (levels, self.data.labels[indices]), self.batch_size)
+    def _shard(self, levels, indices, grids) -> Any:
+        batch = shard_rows(self._mesh, (levels, self.data.labels[indices]), self.batch_size)
+        return batch if grids is None else (*batch, replicate(self._mesh, grids))
 
     def _train_batch(self) -> None:
         self._state, metrics = self._step(self._state, self._constants, *self._shard(*next(self._features)))

@@ -19,9 +19,10 @@ per class, untrained.
 In OUT: `time_to_auroc.json`, `.md` and `.svg`; a folder for each side and seed, with its curve and its latest
 state; the images and their features. Running it again goes on where it stopped, on the same machine alone.
 The last line on standard output is JSON: each side at its end, mean over seeds; when a side was first level
-with PyTorch's end; how many times as fast our training step is as FrEIA's at the default settings' sizes and
-what fraction of a matrix product's speed it has (`flow.py --levels`); and how many times as long as ours a
-pass of the published loop takes, which runs the backbone at every batch (with timm installed).
+with PyTorch's end; how many times as fast our training step is as FrEIA's at the published flow's sizes
+(`flow.py`); what fraction of a matrix product's speed it has at the default settings' (`flow.py --levels`);
+and how many times as long as ours a pass of the published loop takes, which runs the backbone at every batch
+(with timm installed).
 """
 
 import argparse
