@@ -80,7 +80,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     loss.log_sigmoid = 0.0  # L_z; from stage two on
 
     config.train = train = ml_collections.ConfigDict()
-    train.epochs = 8.0  # passes over the good images
+    train.epochs = 16.0  # passes over the good images
     train.stage_two_epoch = 1.0  # when `intra` and `log_sigmoid` set in
     train.batch_size = 64  # images, over all devices
     train.positions = 16  # at most so many of each map per image and step, on a grid that moves; 0: all

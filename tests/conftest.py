@@ -9,6 +9,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
+from absl import logging
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -18,6 +20,14 @@ _OPTIONAL = {
     "parity/test_anomalib.py": ("the extra 'parity' is not installed", importlib.util.find_spec("anomalib")),
 }
 collect_ignore = [path for path, (_, found) in _OPTIONAL.items() if not found]
+
+
+@pytest.fixture(autouse=True)
+def _verbosity():
+    """Command lines called in a test make the log quiet, for the tests after it too."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 def pytest_report_header():

@@ -16,6 +16,7 @@ from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.training import loop
 
 SHARED = {key: value for key, value in TINY.items() if key.split(".")[0] != "detector"}
+SHARED["train.positions"] = 0  # they take all
 SMALL = {"detector.num_blocks": 2, "train.epochs": 2.0, "train.stage_two_epoch": 0.0}
 FIBRES = {"detector.fibre": 256, "detector.condition_channels": 8, "altub.freeze_interval": 2}
 FIBRES |= {"detector.regions": 4, "eval.window": (1, 2)}

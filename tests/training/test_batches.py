@@ -19,11 +19,11 @@ def prepared(tmp_path_factory):
     place = tmp_path_factory.mktemp("batches")
     for name in ("brick", "grass"):
         add_class(place / "data", name, test=0)
-    config = tiny_config(place / "data", place / "cache")
+    config = tiny_config(place / "data", place / "cache", train__positions=0)
     dataset = load_usable(config, place, print)
     model = build_model(config, 2)
     cache = cached_features(config, model.levels, dataset.train, str(place / "cache"), print)
-    return config, model, loop._training_set(config, dataset, cache)
+    return config, model, loop.training_set(config, dataset, cache)
 
 
 def first(config, model, data, start=0, count=3):

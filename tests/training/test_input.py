@@ -202,7 +202,7 @@ def mean_colours(variables, images):
 
 
 def test_steps_get_cached_features_or_those_of_rotated_images(data, tmp_path):
-    levels = SimpleNamespace(apply=mean_colours, variables=None, weights_hash="none")
+    levels = SimpleNamespace(apply=mean_colours, variables=None, weights_hash="none", sizes=((4, 4, 3),))
 
     def steps(count, start=0, **changes):
         config = tiny_config(data, data__resize="letterbox", **changes)
@@ -213,7 +213,7 @@ def test_steps_get_cached_features_or_those_of_rotated_images(data, tmp_path):
         source = training_features(config, levels, subset, cache, chosen, start)
         taken = [next(source) for _ in range(count)]
         source.close()
-        return cache, [features[0] for features, _ in taken], [indices for _, indices in taken]
+        return cache, [features[0] for features, *_ in taken], [indices for _, indices, _ in taken]
 
     cache, plain, order = steps(5)
     for features, indices in zip(plain, order, strict=True):
