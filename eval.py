@@ -36,10 +36,11 @@ flags.mark_flag_as_required("workdir")
 def main():
     """Evaluates the run in --workdir."""
     from hgad_jax.evaluation.evaluate import evaluate  # after the flags: importing jax takes a second
-    from hgad_jax.training import processes
+    from hgad_jax.training import host, processes
 
     processes.refuse_several("eval.py")
-    processes.use_cores()
+    host.use_cores()
+    host.keep_compiled()
     evaluate(
         _WORKDIR.value,
         out=_OUT.value,

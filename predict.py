@@ -44,10 +44,11 @@ def main(more_inputs):
         raise UserError("No images are given: --input=PATH, a file, a folder or a pattern.")
     from hgad_jax.evaluation.predict import predict  # after the flags: importing jax takes a second
     from hgad_jax.evaluation.prediction_files import Outputs
-    from hgad_jax.training import processes
+    from hgad_jax.training import host, processes
 
     processes.refuse_several("predict.py")
-    processes.use_cores()
+    host.use_cores()
+    host.keep_compiled()
     done = predict(
         _WORKDIR.value,
         inputs,

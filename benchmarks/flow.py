@@ -37,7 +37,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.flows import flow
-from hgad_jax.training import processes
+from hgad_jax.training import host
 from hgad_jax.training.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.state import micro_batched_grad
 
@@ -149,7 +149,7 @@ def use_threads(threads: int) -> bool:
         print("This system cannot pin a process to cores: JAX will use all of them.", file=sys.stderr)
         return False
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # the first core serves interrupts
-    processes.use_cores()
+    host.use_cores()
     return True
 
 

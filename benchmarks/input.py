@@ -46,7 +46,7 @@ from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.flows.grid import draw_grids, take
-from hgad_jax.training import extraction, processes, setup, step
+from hgad_jax.training import extraction, host, setup, step
 from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
 
 SIZE = 256  # pixels
@@ -61,7 +61,7 @@ def main() -> None:
         print(peak_memory(args.memory_of, args.workers))
         return
     torch_images = _import_torch()
-    processes.use_cores()
+    host.use_cores()
     with tempfile.TemporaryDirectory() as folder:
         records = list_images(args.root) if args.root else make_textures(Path(folder), args.images)
         load = os.getloadavg()[0]

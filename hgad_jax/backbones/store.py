@@ -1,13 +1,11 @@
 """The folder where fetched weights are kept, each beside a record of its SHA-256."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from hgad_jax.backbones.catalogue import Choice
 from hgad_jax.errors import UserError
-
-_FOLDER_VARIABLE = "HGAD_JAX_CACHE"
+from hgad_jax.user_cache import cache_root
 
 
 class Expected(NamedTuple):
@@ -19,11 +17,7 @@ class Expected(NamedTuple):
 
 def store_folder() -> Path:
     """`$HGAD_JAX_CACHE/backbones`; without that variable, in the user's cache folder."""
-    root = os.environ.get(_FOLDER_VARIABLE)
-    if not root:
-        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        root = Path(user) / "hgad_jax"
-    return Path(root).expanduser() / "backbones"
+    return cache_root() / "backbones"
 
 
 def stored_path(choice: Choice) -> Path:

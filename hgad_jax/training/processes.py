@@ -61,25 +61,6 @@ def initialize(
         ) from error
 
 
-def use_cores(batch_size: int | None = None) -> None:
-    """Makes each core of the CPU a device; to be called before anything touches a device.
-
-    XLA computes some parts of a step on one core however many there are; a device a core, with its own
-    images, keeps all of them busy (benchmarks/flow.py). If a GPU or TPU is there, that is used, and this
-    changes nothing. Where the environment says how many devices a CPU is, that holds, and several processes
-    of one machine share its cores without it.
-
-    Args:
-      batch_size: which the number of devices has to divide; None: any number does.
-    """
-    given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if given or "JAX_NUM_CPU_DEVICES" in os.environ or jax.distributed.is_initialized():
-        return
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    devices = usable if batch_size is None else max(n for n in range(1, usable + 1) if batch_size % n == 0)
-    jax.config.update("jax_num_cpu_devices", devices)
-
-
 def launched_as_several() -> bool:
     """Whether this process was started as one of several where jax finds the others by itself."""
     environment = os.environ
