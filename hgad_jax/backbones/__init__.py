@@ -20,6 +20,7 @@ from hgad_jax.backbones.catalogue import Constants, choose, warn_if_ambiguous
 from hgad_jax.backbones.sources import read_weights
 from hgad_jax.backbones.spec import Spec, Tap
 from hgad_jax.backbones.weights import Params, abstract_params, convert, random_params
+from hgad_jax.backbones.winograd import with_ready_kernels
 from hgad_jax.errors import UserError
 
 __all__ = ["Backbone", "Tap", "load"]
@@ -142,6 +143,7 @@ def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> A
         return tuple(each.squeeze(1) for each in maps)
 
     def on_cpu_in_turn(variables: Any, images: jax.Array) -> Maps:
+        variables = with_ready_kernels(variables)
         names = list(spec.taps)
         first = names[: names.index(spec.until) + 1] if spec.until else [*names, "logits"]
         late = tuple(tap for tap in taps if tap not in first)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from hgad_jax.backbones import winograd
 from hgad_jax.backbones.depthwise import Padding, depthwise_conv
 
 # TPUs and recent GPUs round float32 products to fewer bits unless told otherwise. A detector trained on
@@ -105,6 +106,9 @@ class Conv(nn.Module):
             x = x[:, :: self.stride, :: self.stride]
             return product(x, kernel[0, 0]) + bias[None, None, None]
         padding = self.padding(x.shape[1:3], kernel=self.kernel, stride=self.stride)
+        if self.stride == 1 and self.has_variable(winograd.COLLECTION, "kernel"):
+            ready = self.get_variable(winograd.COLLECTION, "kernel")
+            return winograd.convolve(x, ready, padding=padding) + bias[None, None, None]
         return convolve(x, kernel, stride=self.stride, padding=padding) + bias[None, None, None]
 
 
