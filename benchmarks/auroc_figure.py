@@ -15,7 +15,7 @@ _START = 0.25  # minutes: where an axis of logarithms shows zero
 _STYLE = """
 text{font:12px system-ui,sans-serif;fill:#59636e}.title{font-weight:600;fill:#1c2128}
 .axis{stroke:#59636e;fill:none}.floor{stroke:#8a3ffc;stroke-dasharray:5 3;fill:none}
-.line{fill:none;stroke-width:2}.band{fill-opacity:.2;stroke:none}
+.line{fill:none;stroke-width:2}.band{fill-opacity:.2;stroke-opacity:0}
 .pytorch_paper{stroke:#e0662b;fill:#e0662b}.paper{stroke:#2b9a66;fill:#2b9a66}
 .default{stroke:#2f7ebc;fill:#2f7ebc}.line.pytorch_paper,.line.paper,.line.default{fill:none}
 @media(prefers-color-scheme:dark){text{fill:#9aa5b1}.title{fill:#e4e8ec}.axis{stroke:#9aa5b1}}
@@ -31,7 +31,7 @@ def figure(curves: Curves, floor: dict[str, Any] | None) -> str:
         if all(m in p for c in curves.values() for s in c for p in s["points"])
     ]
     width = len(panels) * (_LEFT + _WIDTH + _GAP)
-    height = _TOP + _HEIGHT + _BOTTOM + 18 * (len(curves) + bool(floor))
+    height = _TOP + _HEIGHT + _BOTTOM + 18 * (len(curves) + bool(floor)) + 6
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">']
     parts += [f"<title>AUROC over minutes of training</title><style>{_STYLE}</style>"]
     for number, (metric, title) in enumerate(panels):
@@ -71,7 +71,7 @@ def _axes(x: Callable, y: Callable, last: float, heights: tuple[float, float]) -
     parts = [f'<path class="axis" d="M0 0V{_HEIGHT}H{_WIDTH}"/>']
     marks = [(0.0, "0"), *((m, f"{m:g}") for m in (0.5, 1, 2, 5, 10, 20, 50, 100, 200) if m <= last)]
     parts += [_text(x(m), _HEIGHT + 16, label, "middle") for m, label in marks]
-    parts += [_text(-6, y(v) + 4, f"{v:g}", "end") for v in ticks(*heights)]
+    parts += [_text(-6, y(v) + 4, f"{v:g}", "end") for v in ticks(*heights, 8)]
     return [*parts, _text(_WIDTH / 2, _HEIGHT + 34, "minutes of training", "middle")]
 
 
@@ -80,7 +80,7 @@ def _legend(curves: Curves, floor: dict[str, Any] | None) -> list[str]:
     names += [("floor", "untrained Gaussian")] if floor else []
     parts = []
     for number, (kind, name) in enumerate(names):
-        at = _TOP + _HEIGHT + _BOTTOM + 18 * number
+        at = _TOP + _HEIGHT + _BOTTOM + 6 + 18 * number
         parts.append(f'<path class="{kind}" d="M{_LEFT} {at}h28"/>')
         parts.append(_text(_LEFT + 36, at + 4, name, "start"))
     return parts

@@ -23,14 +23,14 @@ from hgad_jax.training.setup import abstract_model
 
 @pytest.fixture(scope="module")
 def modules():
-    """The benchmark's modules, by their names; they import each other."""
+    """The benchmark's modules, by their names; they import each other, one of them when it is needed."""
     names = (
         "time_to_auroc",
         *(f"auroc_{n}" for n in ("images", "judge", "machine", "report", "figure", "sides")),
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(str(BENCHMARKS))
-        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
 @pytest.fixture(scope="module")
