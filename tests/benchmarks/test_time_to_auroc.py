@@ -52,6 +52,7 @@ def problem(modules, config):
     return modules.auroc_judge.make_problem(config, load_dataset(config.data), lambda line: None)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_eval(modules, place, config, problem):
     loop.train(config, place / "run")
     expected = evaluate(place / "run", replicates=0, log=lambda line: None)

@@ -71,7 +71,7 @@ def test_other_settings_are_named():
     config = default.get_config()
     config.data.name, config.backbone.name = "btad", "tf_efficientnet_b6.aa_in1k"
     config.backbone.taps = ["blocks.4"]  # as it reads back from JSON
-    assert "config.train.epochs is 8.0, published with 200.0" in differences(config)
+    assert "config.train.epochs is 16.0, published with 200.0" in differences(config)
     assert not any("taps" in line for line in differences(config))
 
 
