@@ -6,7 +6,7 @@ DEMO := runs/demo
 
 .PHONY: demo compare test test-all soak lint clean
 
-demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; about ten minutes on two cores
+demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; a few minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
 	$(BIN)/python eval.py --workdir=$(DEMO)
 
