@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))  # where the configs are
 from configs import cflow, default, fastflow, padim, spade  # noqa: E402
 from hgad_jax.evaluation.evaluate import evaluate  # noqa: E402
 from hgad_jax.evaluation.scorer import load_scorer  # noqa: E402
-from hgad_jax.training import loop  # noqa: E402
+from hgad_jax.training import host, loop  # noqa: E402
 from hgad_jax.training.workdir import write_atomically  # noqa: E402
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
@@ -76,6 +76,7 @@ DETECTORS = {
 def main() -> None:
     """Command line."""
     args = _parse_arguments()
+    host.use_cores(default.get_config().train.batch_size)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     results = {}
