@@ -5,6 +5,7 @@ schedule is over; `model()` gives parameters and constants as our detectors have
 file. The clock counts reading features, the step and nothing else: compilation is done before it starts.
 """
 
+import abc
 import os
 import time
 from collections.abc import Callable
@@ -19,13 +20,13 @@ from auroc_judge import Problem
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.errors import UserError
 from hgad_jax.flows.grid import draw_grids
-from hgad_jax.training.batches import training_features
+from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.loop import initial_model, make_schedule, make_step
-from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
+from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.step import TrainState, init_state
 
 
-class Side:
+class Side(abc.ABC):
     """What both have in common: the clock, and when training is over."""
 
     seconds = 0.0  # of training
@@ -52,11 +53,13 @@ class Side:
             self.seconds += passed
             tick(passed)
 
+    @abc.abstractmethod
     def _prepare(self) -> None:
-        raise NotImplementedError
+        """What is not to be timed, such as compilation."""
 
+    @abc.abstractmethod
     def _train_batch(self) -> None:
-        raise NotImplementedError
+        """Trains on one batch, to its end."""
 
 
 class JaxSide(Side):
@@ -106,16 +109,15 @@ class JaxSide(Side):
             grids = draw_grids(
                 np.random.default_rng(0), self._model.levels.sizes, self.config.train.positions
             )
-            batch = self._shard(self.data.cache.gather(indices, grids), indices, grids)
+            batch = self._placed(self.data.cache.gather(indices, grids), indices, grids)
             jax.block_until_ready(self._step(copy, self._constants, *batch))
             self.compile_seconds = time.perf_counter() - start
 
-    def _shard(self, levels, indices, grids) -> Any:
-        batch = shard_rows(self._mesh, (levels, self.data.labels[indices]), self.batch_size)
-        return batch if grids is None else (*batch, replicate(self._mesh, grids))
+    def _placed(self, levels, indices, grids) -> Any:
+        return placed(self._mesh, self.batch_size, levels, self.data.labels[indices], grids)
 
     def _train_batch(self) -> None:
-        self._state, metrics = self._step(self._state, self._constants, *self._shard(*next(self._features)))
+        self._state, metrics = self._step(self._state, self._constants, *self._placed(*next(self._features)))
         _refuse_diverged(float(metrics["loss"]), self.batches)  # waits for the step
 
     def model(self) -> tuple[Any, Any]:

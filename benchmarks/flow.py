@@ -51,6 +51,7 @@ def main() -> None:
     args = _parse_arguments()
     published = _import_published()
     pinned = use_threads(args.threads)
+    host.use_cores()
     import torch
 
     torch.set_num_threads(args.threads)
@@ -136,7 +137,7 @@ def _import_published() -> ModuleType:
 
 
 def use_threads(threads: int) -> bool:
-    """Makes JAX compute on the CPU with so many threads, a device each; to be called before it computes.
+    """Makes JAX compute on the CPU with so many threads; to be called before its first computation.
 
     JAX has no such setting: it starts one thread per core that the process may run on. So the process is
     pinned to that many cores, and whatever runs in it with it.
@@ -149,7 +150,6 @@ def use_threads(threads: int) -> bool:
         print("This system cannot pin a process to cores: JAX will use all of them.", file=sys.stderr)
         return False
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])  # the first core serves interrupts
-    host.use_cores()
     return True
 
 

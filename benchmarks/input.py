@@ -22,7 +22,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,10 @@ import numpy as np
 import optax
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parent))  # where this file's fellows are
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where the configs are
+
+from peak import peak_mb
 
 from configs import default
 from hgad_jax.data import own
@@ -47,7 +49,8 @@ from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.flows.grid import draw_grids, take
 from hgad_jax.training import extraction, host, setup, step
-from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
+from hgad_jax.training.batches import placed
+from hgad_jax.training.mesh import data_mesh, replicate
 
 SIZE = 256  # pixels
 BATCH = 32
@@ -258,9 +261,8 @@ def make_train(config, model, cache) -> Callable[[tuple[np.ndarray, ...], Any], 
 
     def train(features, grids) -> None:
         nonlocal state
-        batch = shard_rows(mesh, (features, labels), config.train.batch_size)
-        sampled = () if grids is None else (replicate(mesh, grids),)
-        state, metrics = train_step(state, constants, *batch, *sampled)
+        batch = placed(mesh, config.train.batch_size, features, labels, grids)
+        state, metrics = train_step(state, constants, *batch)
         jax.block_until_ready(metrics)
 
     return train
@@ -292,7 +294,7 @@ def peak_memory(count: int, workers: int) -> float:
         order = training_indices(count, batch_size=BATCH, seed=0)
         for number in range(-(-count // BATCH)):
             cache.gather(order[number])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kB on Linux
+    return peak_mb()
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ the same pixels in memory; CPU seconds and peak memory, each in a process of its
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
+from peak import peak_mb
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hgad_jax.metrics.pixel import ImagePixels
@@ -61,8 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.only:
         values = {"ours": ours, "theirs": theirs}[arguments.only](arguments.images)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(values | {"cpu_s": time.process_time(), "peak_mb": peak}))
+        print(json.dumps(values | {"cpu_s": time.process_time(), "peak_mb": peak_mb()}))
         return
     found = {name: measured(name, arguments.images) for name in ("ours", "theirs")}
     for name, values in found.items():

@@ -52,7 +52,7 @@ from tqdm import tqdm  # noqa: E402
 from configs import default  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
-from hgad_jax.training import workdir  # noqa: E402
+from hgad_jax.training import host, workdir  # noqa: E402
 from hgad_jax.training.loop import initial_model  # noqa: E402
 from hgad_jax.training.setup import load_usable  # noqa: E402
 
@@ -67,6 +67,7 @@ def main() -> None:
     args = _parse_arguments()
     published = _import_published() if args.speed or REFERENCE in args.sides else None
     use_threads(args.threads)
+    host.use_cores()
     if published:
         import torch
 

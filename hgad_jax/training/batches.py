@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from hgad_jax.backbones.levels import Levels
 from hgad_jax.data import Record
@@ -15,6 +16,7 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.flows.grid import Grid, draw_grids, take
 from hgad_jax.training.extraction import Features, features_of
+from hgad_jax.training.mesh import replicate, shard_rows
 
 _GRIDS = 1  # their stream of random numbers among those of a seed
 
@@ -67,6 +69,22 @@ def training_features(
             if grids is not None:
                 features = tuple(take(x, grid, 1) for x, grid in zip(features, grids, strict=True))
             yield features, chosen[batch["index"]], grids
+
+
+def placed(
+    mesh: Mesh, batch_size: int, features: Features, labels: np.ndarray, grids: tuple[Grid, ...] | None
+) -> tuple[Any, ...]:
+    """A batch on the mesh, as the arguments that a training step takes it in; `grids` only if there are any.
+
+    Args:
+      mesh: of the step.
+      batch_size: images, over all devices of all processes.
+      features: per level `[b, h, w, C]`, this process's part.
+      labels: class ids `[b]`.
+      grids: the positions that the features are of; None: all.
+    """
+    rows = shard_rows(mesh, (features, labels), batch_size)
+    return rows if grids is None else (*rows, replicate(mesh, grids))
 
 
 def _grids(config, levels: Levels, step: int) -> tuple[Grid, ...] | None:

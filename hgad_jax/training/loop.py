@@ -30,10 +30,10 @@ from hgad_jax.training import (
     schedules,
     workdir,
 )
-from hgad_jax.training.batches import training_features
+from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.calibrate import make_calibrate
 from hgad_jax.training.disk_errors import disk_errors
-from hgad_jax.training.mesh import data_mesh, replicate, shard_rows
+from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
 from hgad_jax.training.setup import (
@@ -239,9 +239,8 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
     with bar, contextlib.closing(metric_log), contextlib.closing(features):
         for step in range(start, schedule.steps):
             levels, indices, grids = next(features)
-            batch = shard_rows(mesh, (levels, data.labels[indices]), config.train.batch_size)
-            placed = () if grids is None else (replicate(mesh, grids),)
-            state, metrics = train_step(state, constants, *batch, *placed)
+            batch = placed(mesh, config.train.batch_size, levels, data.labels[indices], grids)
+            state, metrics = train_step(state, constants, *batch)
             pending.append(metrics)
             done = step + 1
             stopping = stop.reached(done)

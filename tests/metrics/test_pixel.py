@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,8 +129,9 @@ def test_images_must_be_finite_and_grouped(tmp_path):
 
 
 MEMORY = """
-import json, resource, sys
+import json, sys
 import numpy as np
+from peak import peak_mb
 from hgad_jax.metrics.pixel import ImagePixels
 from hgad_jax.metrics.pixel_images import pixel_metrics
 
@@ -143,13 +145,14 @@ def images():
         yield ImagePixels(0, bool(i % 2), scores, mask)
 
 found = pixel_metrics(images, 1, sys.argv[2], replicates=50)
-print(json.dumps([found[0].metrics["auroc"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([found[0].metrics["auroc"], peak_mb()]))
 """
 
 
 def peak(images, directory):
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(images), str(directory)],
+        cwd=Path(__file__).parents[2] / "benchmarks",  # where peak.py is
         check=True,
         capture_output=True,
         text=True,
