@@ -17,7 +17,6 @@ from hgad_jax.errors import UserError
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.loop import TrainingSet, training_set
 from hgad_jax.training.setup import (
     Model,
     build_model,
@@ -26,6 +25,7 @@ from hgad_jax.training.setup import (
     score_function,
     visible_boxes,
 )
+from hgad_jax.training.training_set import TrainingSet, training_set
 
 _BATCH = 32  # images
 

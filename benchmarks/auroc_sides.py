@@ -21,8 +21,9 @@ from hgad_jax.data.pipeline import training_indices
 from hgad_jax.errors import UserError
 from hgad_jax.flows.grid import draw_grids
 from hgad_jax.training.batches import placed, training_features
-from hgad_jax.training.loop import initial_model, make_schedule, make_step
+from hgad_jax.training.loop import Schedule, initial_model, make_schedule, make_step
 from hgad_jax.training.mesh import data_mesh, replicate
+from hgad_jax.training.selection import Best, kept, make_selection
 from hgad_jax.training.step import TrainState, init_state
 
 
@@ -37,7 +38,7 @@ class Side(abc.ABC):
 
     @property
     def finished(self) -> bool:
-        """Whether the schedule is over."""
+        """Whether training is over."""
         return self.batches >= self.total
 
     def advance(self, seconds: float, tick: Callable[[float], None] = lambda seconds: None) -> None:
@@ -65,13 +66,23 @@ class Side(abc.ABC):
 class JaxSide(Side):
     """hgad_jax as its config says."""
 
-    def __init__(self, problem: Problem, seed: int, *, epochs: float | None = None):
+    def __init__(
+        self,
+        problem: Problem,
+        seed: int,
+        *,
+        epochs: float | None = None,
+        optimizer: Callable[[Schedule], Any] | None = None,
+        parameters: Callable[[TrainState], Any] | None = None,
+    ):
         """Draws a model.
 
         Args:
           problem: preset and data.
           seed: of everything random.
           epochs: passes; None for the config's.
+          optimizer: makes another one than the config's.
+          parameters: those that are evaluated, where that are not the ones that were kept.
         """
         self.config, self.data = problem.seeded(seed)
         if epochs is not None:
@@ -80,16 +91,26 @@ class JaxSide(Side):
         self.batch_size = self.config.train.batch_size
         self.per_pass = len(self.data.train) / self.batch_size
         self._schedule = make_schedule(self.config, len(self.data.train))
+        if optimizer:
+            self._schedule = self._schedule._replace(optimizer=optimizer(self._schedule))
         self.total = self._schedule.steps
+        self._selection = make_selection(self.config, self._model, self.data, self.total, self._mesh)
+        self._parameters = parameters or (lambda state: kept(state, self._best).params)
         self._step, self._features = None, None
 
     def begin(self) -> None:
         """Draws parameters and fits the first layer, which are no training steps."""
         params, constants = initial_model(self.config, self._model, self.data)
-        self._place(init_state(params, self._schedule.optimizer), constants)
+        self._place(init_state(params, self._schedule.optimizer), None, constants)
+        self._best = self._selection.begin(self._state.params, self._constants)
 
-    def _place(self, state: Any, constants: Any) -> None:
-        self._state, self._constants = replicate(self._mesh, (state, constants))
+    def _place(self, state: Any, best: Best | None, constants: Any) -> None:
+        self._state, self._best, self._constants = replicate(self._mesh, (state, best, constants))
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is over."""
+        return self._selection.over(self._best, self.batches)
 
     def _prepare(self) -> None:
         """Opens the features where training is, and compiles on a copy of the state, once."""
@@ -111,6 +132,8 @@ class JaxSide(Side):
             )
             batch = self._placed(self.data.cache.gather(indices, grids), indices, grids)
             jax.block_until_ready(self._step(copy, self._constants, *batch))
+            if self._best is not None:
+                self._selection.after(self._best, self._state.params, self._constants, self.batches)
             self.compile_seconds = time.perf_counter() - start
 
     def _placed(self, levels, indices, grids) -> Any:
@@ -119,27 +142,40 @@ class JaxSide(Side):
     def _train_batch(self) -> None:
         self._state, metrics = self._step(self._state, self._constants, *self._placed(*next(self._features)))
         _refuse_diverged(float(metrics["loss"]), self.batches)  # waits for the step
+        done = self.batches + 1
+        if self._selection.due(done):
+            found = self._selection.after(self._best, self._state.params, self._constants, done)
+            self._best = jax.block_until_ready(found[0])
+
+    def held_out(self) -> float:
+        """Mean log-likelihood of held-out good images, nats per dimension, mean over levels, of `model()`."""
+        config = self.config.copy_and_resolve_references()
+        config.train.keep = "best"
+        measuring = make_selection(config, self._model, self.data, self.total, self._mesh)
+        return float(measuring.measure(*self.model()).mean())
 
     def model(self) -> tuple[Any, Any]:
         """Parameters and constants."""
-        return self._state.params, self._constants
+        return self._parameters(self._state), self._constants
 
     def save(self, path: Path) -> None:
         """Writes the state, whole or not at all."""
-        leaves = jax.device_get(jax.tree.leaves((self._state, self._constants)))
+        leaves = jax.device_get(jax.tree.leaves((self._state, self._best, self._constants)))
         arrays = {f"leaf{i}": leaf for i, leaf in enumerate(leaves)}
         _write(path, lambda file: np.savez(file, seconds=self.seconds, **arrays))
 
     def restore(self, path: Path) -> None:
         """Goes on from a saved state."""
         params, constants = self._model.detector.abstract(self._model.levels.sizes)
-        abstract = jax.eval_shape(lambda p: init_state(p, self._schedule.optimizer), params), constants
+        state = jax.eval_shape(lambda p: init_state(p, self._schedule.optimizer), params)
+        best = Best(params, 0, 0) if self.config.train.keep == "best" else None
+        structure = jax.tree.structure((state, best, constants))
         with np.load(path, allow_pickle=False) as file:
             leaves = [file[f"leaf{i}"] for i in range(len(file.files) - 1)]
             self.seconds = float(file["seconds"])
-        state, constants = jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+        state, best, constants = jax.tree.unflatten(structure, leaves)
         self.batches = int(state.step)
-        self._place(TrainState(*state), constants)
+        self._place(state, best, constants)
 
 
 class TorchSide(Side):

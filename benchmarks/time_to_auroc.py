@@ -17,7 +17,8 @@ test set in the same way, images' classes not given. Nothing is chosen by a test
 per class, untrained.
 
 In OUT: `time_to_auroc.json`, `.md` and `.svg`; a folder for each side and seed, with its curve and its latest
-state; the images and their features. Running it again goes on where it stopped, on the same machine alone.
+state, at most a minute of training old; the images and their features. SIGTERM saves the state at once.
+Running it again goes on where it stopped, on the same machine alone.
 The last line on standard output is JSON: each side at its end, mean over seeds; when a side was first level
 with PyTorch's end; how many times as fast our training step is as FrEIA's at the published flow's sizes
 (`flow.py`); what fraction of a matrix product's speed it has at the default settings' (`flow.py --levels`);
@@ -26,9 +27,7 @@ and how many times as long as ours a pass of the published loop takes, which run
 """
 
 import argparse
-import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -39,27 +38,24 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
 
 import auroc_images  # noqa: E402
-import auroc_sides  # noqa: E402
+from auroc_curve import run_curve, write_json  # noqa: E402
 from auroc_figure import figure  # noqa: E402
 from auroc_judge import Judge, Problem, make_problem  # noqa: E402
 from auroc_machine import check_machine  # noqa: E402
 from auroc_report import REFERENCE, Curves, line, table  # noqa: E402
-from auroc_speed import pass_ratio, seconds_per_batch, throughput, timm_is_there  # noqa: E402
+from auroc_speed import pass_ratio, throughput, timm_is_there  # noqa: E402
 from compare import DETECTORS, FLOOR  # noqa: E402
 from flow import _import_published, use_threads  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 from configs import default  # noqa: E402
+from hgad_jax.cli import say  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
-from hgad_jax.errors import UserError  # noqa: E402
+from hgad_jax.errors import Interrupted, UserError  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402
 from hgad_jax.training.loop import initial_model  # noqa: E402
 from hgad_jax.training.setup import load_usable  # noqa: E402
 
 SIDES = ("default", "paper", REFERENCE)  # in the order of work
-_EARLY = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)  # minutes at which models are evaluated; then every ten
-_CURVE, _STATE = "curve.json", "state"
-_TRIAL = 20  # batches that tell how many passes fill the budget of `default`
 
 
 def main() -> None:
@@ -80,6 +76,9 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -110,7 +109,6 @@ def _run(args: argparse.Namespace, out: Path, published: Any) -> None:
         "budget_minutes": args.budget_minutes,
         "default_minutes": args.default_minutes,
         "images": fingerprint(problems.dataset.train + problems.dataset.test),
-        "presets": {preset: workdir.config_as_json(problems.config(preset)) for preset in problems.PRESETS},
     }
     check_machine(out / "machine.json", args.threads, settings)
     floor = _kept(out / "floor.json", lambda: measure_floor(problems, args.seeds[0]))
@@ -121,19 +119,17 @@ def _run(args: argparse.Namespace, out: Path, published: Any) -> None:
             write_results(curves, floor, {}, args, out)
     speed = measure_speed(problems, args, published, out) if args.speed else {}
     write_results(curves, floor, speed, args, out)
-    _say((out / "time_to_auroc.md").read_text())
+    say((out / "time_to_auroc.md").read_text())
     print(json.dumps(line(curves, floor, speed)))
 
 
 class Problems:
     """Data, backbone and judge of each preset, made when they are first asked for."""
 
-    PRESETS = ("default", "paper", "floor")
-
     def __init__(self, args: argparse.Namespace, out: Path):
         self._out, self._made = out, {}
         self._root = auroc_images.make_folder(args.magnetic_tile, out / "images")
-        dataset = load_usable(self.config("default"), out, _say)
+        dataset = load_usable(self.config("default"), out, say)
         self.dataset = auroc_images.fewer(dataset, args.images_per_class)
 
     def config(self, preset: str) -> Any:
@@ -149,7 +145,7 @@ class Problems:
     def __call__(self, preset: str) -> tuple[Problem, Judge]:
         """The problem and its judge."""
         if preset not in self._made:
-            problem = make_problem(self.config(preset), self.dataset, _say)
+            problem = make_problem(self.config(preset), self.dataset, say)
             self._made[preset] = problem, Judge(problem)
         return self._made[preset]
 
@@ -179,88 +175,6 @@ def _kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def points(minutes: float) -> list[float]:
-    """Minutes at which a model with this budget is evaluated."""
-    tens = (10.0 * (i + 1) for i in range(math.ceil(minutes / 10)))
-    return [m for m in (*_EARLY, *tens) if m < minutes] + [minutes]
-
-
-def run_curve(
-    side_name: str, seed: int, problems: Problems, args: argparse.Namespace, out: Path
-) -> dict[str, Any]:
-    """Trains and evaluates one side with one seed, or goes on with what an earlier call did."""
-    folder = out / f"{side_name}_{seed}"
-    budget = args.default_minutes if side_name == "default" else args.budget_minutes
-    path = folder / _CURVE
-    curve = json.loads(path.read_text()) if path.exists() else None
-    if curve and curve["complete"]:
-        return curve
-    problem, judge = problems("default" if side_name == "default" else "paper")
-    if curve is None:
-        folder.mkdir(exist_ok=True)
-        epochs = epochs_in_budget(problem, seed, budget) if side_name == "default" else None
-        curve = {"side": side_name, "seed": seed, "epochs": epochs, "complete": False, "points": []}
-        _write_json(path, curve)
-    side = _make_side(side_name, problem, seed, curve["epochs"])
-    side.restore(folder / _STATE) if (folder / _STATE).exists() else side.begin()
-    wanted = points(budget)
-    with _bar(side_name, seed, budget, side) as tick:
-        for minutes in wanted[len(curve["points"]) :]:
-            side.advance(60 * minutes, tick)
-            side.save(folder / _STATE)
-            _add_point(curve, side, judge(*side.model(), side.data))
-            curve["complete"] = side.finished or minutes == wanted[-1]
-            _write_json(path, curve)
-            if curve["complete"]:
-                break
-    if side.compile_seconds:
-        _say(f"{side_name}, seed {seed}: compiled in {side.compile_seconds:.1f} s")
-    return curve
-
-
-def _make_side(name: str, problem: Problem, seed: int, epochs: float | None) -> auroc_sides.Side:
-    if name == REFERENCE:
-        return auroc_sides.TorchSide(problem, seed)
-    return auroc_sides.JaxSide(problem, seed, epochs=epochs)
-
-
-def epochs_in_budget(problem: Problem, seed: int, minutes: float) -> float:
-    """How many passes fit into so many minutes, by some batches that are thrown away."""
-    trial = auroc_sides.JaxSide(problem, seed)
-    trial.begin()
-    per_pass = seconds_per_batch(trial, _TRIAL) * trial.per_pass
-    return max(60 * minutes / per_pass, 1 / trial.per_pass)
-
-
-def _add_point(curve: dict[str, Any], side: auroc_sides.Side, found: dict[str, Any]) -> None:
-    where = {"minutes": side.seconds / 60, "batches": side.batches, "passes": side.batches / side.per_pass}
-    curve["points"].append(where | found)
-    _say(
-        f"{curve['side']}, seed {curve['seed']}, {where['minutes']:.2f} min, {where['passes']:.2f} passes: "
-        + ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "classes")
-    )
-
-
-@contextlib.contextmanager
-def _bar(name: str, seed: int, minutes: float, side: auroc_sides.Side):
-    """A progress bar over seconds of training; gives the function that advances it."""
-    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of training [{elapsed}]"
-    total = 60 * minutes
-    with tqdm(
-        total=total,
-        initial=min(side.seconds, total),
-        desc=f"{name}, seed {seed}",
-        bar_format=form,
-        dynamic_ncols=True,
-    ) as bar:
-        # The last batch ends after the budget.
-        yield lambda seconds: bar.update(min(seconds, total - bar.n))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    workdir.write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
 def write_results(
     curves: Curves, floor, speed: dict[str, float], args: argparse.Namespace, out: Path
 ) -> None:
@@ -268,15 +182,11 @@ def write_results(
     settings = f"{args.threads} thread(s), seeds {', '.join(map(str, args.seeds))}"
     head = f"`benchmarks/time_to_auroc.py`, {settings}; mean ± standard deviation over seeds."
     machine = json.loads((out / "machine.json").read_text())
-    _write_json(
+    write_json(
         out / "time_to_auroc.json", {"machine": machine, "curves": curves, "floor": floor, "speed": speed}
     )
     workdir.write_atomically(out / "time_to_auroc.md", table(curves, floor, head))
     workdir.write_atomically(out / "time_to_auroc.svg", figure(curves, floor))
-
-
-def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def get_config(
     )  # weights, nats per dimension
     config.altub = altub.keys(rate_ratio=250.0, start_epoch=0.0)
     config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
-    config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8)
+    config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
         _paper(config, words.class_name, dataset)
     backbone = words.backbone or ("wide_resnet50_2" if paper else None)

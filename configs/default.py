@@ -94,6 +94,9 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     train.beta2 = 0.99
     train.weight_decay = 0.0  # of the flow, added to the gradient
     train.clip_norm = 1.0  # bound of the gradient's norm; 0: none
+    # which state: "best", of each level that under which held-out good images are likeliest, or the "last"
+    train.keep = "best"
+    train.patience = 0.0  # with "best": epochs without a better state of any level that end training; 0: none
     train.log_every = 10  # steps
     train.checkpoint_every = 200  # steps
     train.keep_checkpoints = 2
@@ -154,6 +157,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
         hold_epochs=8.0,
         weight_decay=1e-4,
         clip_norm=0.0,
+        keep="last",
     )
     config.scoring.protocol = "paper"
 

@@ -42,7 +42,7 @@ def get_config(
     config.loss = ml_collections.ConfigDict({"likelihood": 1.0})  # nats per image
     config.altub = altub.keys(rate_ratio=50.0, start_epoch=0.0)
     config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
-    config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8)
+    config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
         _paper(config)
     backbone = words.backbone or ("wide_resnet50_2" if paper else None)

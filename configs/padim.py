@@ -33,7 +33,7 @@ def get_config(
     detector.dimensions = 100  # channels kept, drawn from those of all levels; all if there are fewer
     detector.regularization = 0.01  # added to every variance
     config.loss = ml_collections.ConfigDict()
-    config.train.update(epochs=0.0, stage_two_epoch=0.0, positions=0)
+    config.train.update(epochs=0.0, stage_two_epoch=0.0, positions=0, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
         config.scoring.protocol = "paper"
     backbone = words.backbone or ("wide_resnet50_2" if paper else None)

@@ -47,12 +47,15 @@ class Detector(NamedTuple):
     evidence(params, constants, features, class_ids=None, *, mix_classes=False): with `class_ids=None` each
       image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
       all classes.
+    log_likelihood(params, constants, features, labels, grids=None): of images of these classes, per level
+      `[B]`: the mean over positions in nats per dimension, without the constant −ln(2π)/2. None if a level's
+      parameters have none of their own.
     fibres: None if a batch is one step of `loss`.
     latents(params, constants, features, class_ids): z per level, `[B, h, w, C]`, standardised by the base
       distribution; None where that is no normal one.
     ready(params, inputs, grids=None): what `loss` makes of the parameters whatever the images, to be done
       once for all parts of a batch.
-    samples_positions: whether `prepare` and `ready` take grids.
+    samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
     """
 
     init: Callable
@@ -60,6 +63,7 @@ class Detector(NamedTuple):
     prepare: Callable
     loss: Callable
     evidence: Callable
+    log_likelihood: Callable | None = None
     fibres: Fibres | None = None
     ready: Callable = lambda params, inputs, grids=None: params
     latents: Callable | None = None

@@ -14,7 +14,7 @@ from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.distributions import mixture
 from hgad_jax.distributions.mixture import MixtureParams
 from hgad_jax.flows import flow
-from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, group_log_prob
+from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, group_log_prob, most_likely
 from hgad_jax.flows.coupling import CouplingParams
 from hgad_jax.flows.rotation import random_rotations
 
@@ -127,10 +127,12 @@ def hgad(
             metrics |= {f"level{index}/{name}": value for name, value in terms._asdict().items()}
         return total, metrics
 
-    def log_probs_of_classes(params, constants, features, groups):
-        """Per level, log p(x | class) `[B, h, w, K]` in nats through these groups' first layers; and z."""
+    def log_probs_of_classes(params, constants, inputs, grids=None):
+        """Per level, log p(x | class) `[B, h, w, K]` in nats of what `prepare` gave; and z."""
         rotations = [c.rotations for c in constants]
-        for level, z, log_det in latents(params, rotations, prepare(constants, features, groups)):
+        if grids is not None:
+            params = ready(params, inputs, grids)
+        for level, z, log_det in latents(params, rotations, inputs):
             log_prob = mixture.class_log_prob(level.mixture, z)
             yield log_prob + jnp.broadcast_to(log_det[..., None], log_prob.shape), z
 
@@ -142,26 +144,31 @@ def hgad(
 
         def of_class(k):
             groups = jnp.full(len(features[0]), k, jnp.int32)
-            found = log_probs_of_classes(params, constants, features, groups)
+            found = log_probs_of_classes(params, constants, prepare(constants, features, groups))
             return tuple(
                 joint(level, log_prob, k) for level, (log_prob, _) in zip(params, found, strict=True)
             )
 
         if per_class:  # each class has its own first layer: a pass for each
             return tuple(logsumexp(m, axis=0) for m in jax.lax.map(of_class, jnp.arange(num_classes)))
-        found = log_probs_of_classes(params, constants, features, jnp.zeros(len(features[0]), jnp.int32))
+        no_group = jnp.zeros(len(features[0]), jnp.int32)
+        found = log_probs_of_classes(params, constants, prepare(constants, features, no_group))
         return tuple(
             logsumexp(jnp.stack([joint(level, log_prob, k) for k in range(num_classes)]), axis=0)
             for level, (log_prob, _) in zip(params, found, strict=True)
         )
 
     def evidence(params, constants, features, class_ids=None, *, mix_classes=False):
-        class_log_prob = None
-        if per_class:  # the first layer finds the class, so that the flow runs once
-            class_log_prob = sum(group_log_prob(c.first, x) for c, x in zip(constants, features, strict=True))
-            class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
-        groups = class_ids if per_class else jnp.zeros(len(features[0]), jnp.int32)
-        log_probs, latent = zip(*log_probs_of_classes(params, constants, features, groups), strict=True)
+        class_log_prob, firsts = None, [c.first for c in constants]
+        if per_class and class_ids is None:  # the first layer finds the class, so that the flow runs once
+            inputs, class_log_prob = most_likely(firsts, features)
+            class_ids = jnp.argmax(class_log_prob, -1)
+        elif per_class:
+            class_log_prob = sum(map(group_log_prob, firsts, features))
+            inputs = prepare(constants, features, class_ids)
+        else:
+            inputs = prepare(constants, features, jnp.zeros(len(features[0]), jnp.int32))
+        log_probs, latent = zip(*log_probs_of_classes(params, constants, inputs), strict=True)
         if class_log_prob is None:
             class_log_prob = sum(log_prob.sum((1, 2)) for log_prob in log_probs)
             class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
@@ -178,4 +185,13 @@ def hgad(
             class_ids=class_ids.astype(jnp.int32),
         )
 
-    return Detector(init, abstract, prepare, loss, evidence, ready=ready, samples_positions=True)
+    def log_likelihood(params, constants, features, labels, grids=None):
+        groups = labels if per_class else jnp.zeros_like(labels)
+        inputs = prepare(constants, features, groups, grids)
+        of_levels = log_probs_of_classes(params, constants, inputs, grids)
+        own = (jnp.take_along_axis(p, labels[:, None, None, None], -1)[..., 0] for p, _ in of_levels)
+        return tuple(p.mean((1, 2)) / x.shape[-1] for p, x in zip(own, features, strict=True))
+
+    return Detector(
+        init, abstract, prepare, loss, evidence, log_likelihood, ready=ready, samples_positions=True
+    )

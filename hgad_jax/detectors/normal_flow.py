@@ -134,6 +134,10 @@ def normal_flow(
         maps = tuple(objective.score(*density) for density in densities(params, constants, inputs))
         return Evidence(maps, tuple(map(jnp.zeros_like, maps)), class_log_prob, class_ids)
 
+    def log_likelihood(params, constants, features, labels):
+        found = densities(params, constants, prepare(constants, features, labels))
+        return tuple(jnp.mean(log_det - energy, (1, 2)) / channels for energy, log_det, channels in found)
+
     def latents(params, constants, features, class_ids):
         inputs = prepare(constants, features, class_ids)
         return tuple(
@@ -142,4 +146,4 @@ def normal_flow(
         )
 
     fibres = Fibres(fibre, zero_grad, fibre_loss) if fibre else None
-    return Detector(init, abstract, prepare, loss, evidence, fibres, latents=latents)
+    return Detector(init, abstract, prepare, loss, evidence, log_likelihood, fibres, latents=latents)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from hgad_jax.data import Record
-from hgad_jax.data.pipeline import image_batches
 from hgad_jax.errors import UserError
+from hgad_jax.evaluation.evidence_batches import evidence_batches
 from hgad_jax.evaluation.scorer import Scorer, Scores
 from hgad_jax.scoring.threshold import Threshold, f1_max_threshold
 from hgad_jax.training.setup import load_usable, sizes_needed
@@ -28,26 +27,12 @@ def scored_batches(
     Yields:
       Which records; their `Scores` on the host; the class each was scored as.
     """
-    tiles, transform = scorer.transform.num_tiles, scorer.transform
-    images = max(1, scorer.config.scoring.batch_size // tiles)
-    batches = image_batches(
-        records,
-        transform=transform,
-        batch_size=images * tiles,
-        num_workers=scorer.config.data.workers,
-    )
-    with tqdm(total=len(records), desc="scoring", unit="image", dynamic_ncols=True) as bar:
-        for number, batch in enumerate(batches):
-            rows = np.minimum(np.arange(number * images, (number + 1) * images), len(records) - 1)
-            ids = None if class_ids is None else np.asarray(class_ids)[rows].repeat(tiles)
-            evidence = scorer.evidence(batch["image"], ids)
-            boxes = scorer.boxes(sizes_needed(transform, [records[i].path for i in rows]))
-            scores = jax.device_get(scorer.calibrated(evidence, boxes))
-            count = int(batch["valid"].sum()) // tiles
-            scored_as = np.asarray(evidence.class_ids)[::tiles][:count]
-            place = slice(number * images, number * images + count)
-            yield place, jax.tree.map(lambda array, count=count: array[:count], scores), scored_as
-            bar.update(count)
+    for place, rows, evidence in evidence_batches(scorer, records, class_ids):
+        boxes = scorer.boxes(sizes_needed(scorer.transform, [records[i].path for i in rows]))
+        scores = jax.device_get(scorer.calibrated(evidence, boxes))
+        count = place.stop - place.start
+        scored_as = np.asarray(evidence.class_ids)[:: scorer.transform.num_tiles][:count]
+        yield place, jax.tree.map(lambda array, count=count: array[:count], scores), scored_as
 
 
 def f1_max_thresholds(scorer: Scorer, directory: Path, log: Callable[[str], None]) -> tuple[Threshold, ...]:

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.records import image_name
 from hgad_jax.detectors import Evidence
 from hgad_jax.disk import DiskArray
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.eval_set import EvalSet
+from hgad_jax.evaluation.evidence_batches import evidence_batches
 from hgad_jax.evaluation.scorer import Scorer
 from hgad_jax.scoring import paper, published
 from hgad_jax.scoring.maps import upsample_and_sum
@@ -138,22 +137,8 @@ def _evidence(
     scorer: Scorer, test: EvalSet, class_ids: np.ndarray | None
 ) -> Iterator[tuple[slice, Evidence, np.ndarray]]:
     """Yields which images a batch holds, the evidence on them and their boxes; past those is padding."""
-    tiles = test.transform.num_tiles
-    images = max(1, scorer.config.scoring.batch_size // tiles)
-    batches = image_batches(
-        test.records,
-        transform=test.transform,
-        batch_size=images * tiles,
-        num_workers=scorer.config.data.workers,
-    )
-    with tqdm(total=len(test), desc="scoring", unit="image", dynamic_ncols=True) as bar:
-        for start, batch in zip(range(0, len(test), images), batches, strict=True):
-            rows = np.minimum(np.arange(start, start + images), len(test) - 1)
-            ids = None if class_ids is None else class_ids[rows].repeat(tiles)
-            boxes = np.array([test.box(i) for i in rows], np.int32)
-            count = int(batch["valid"].sum()) // tiles
-            yield slice(start, start + count), scorer.evidence(batch["image"], ids), boxes
-            bar.update(count)
+    for place, rows, evidence in evidence_batches(scorer, test.records, class_ids):
+        yield place, evidence, np.array([test.box(i) for i in rows], np.int32)
 
 
 def _mean_likelihood(evidence: Evidence, test: EvalSet) -> np.ndarray:

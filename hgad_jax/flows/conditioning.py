@@ -13,7 +13,7 @@ of an image under the Gaussians of each class costs matrix products, not a pass 
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -134,6 +134,50 @@ def group_log_prob(layer: Affine, x: jax.Array) -> jax.Array:
         return log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3))
 
     return jax.lax.map(log_prob, layer).T
+
+
+def most_likely(
+    layers: Sequence[Affine], features: Sequence[jax.Array]
+) -> tuple[tuple[tuple[jax.Array, jax.Array], ...], jax.Array]:
+    """Applies to each image the layers of the group that it is likeliest under, all levels together.
+
+    The same as `group_log_prob`, the maximum of its sum over levels, and `apply_affine`; half the products.
+
+    Args:
+      layers: of the levels, of G groups.
+      features: per level `[B, h, w, C]`.
+
+    Returns:
+      What `apply_affine` gives per level; log p(image | group) `[B, G]`, summed over levels, in nats.
+    """
+
+    def take(carry, group):
+        best, chosen = carry
+        index, statistics = group
+        found = [_of_group(s, x) for s, x in zip(statistics, features, strict=True)]
+        log_prob = sum(log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3)) for z, log_det in found)
+        # The first group even if it is not a number: that has to show in the end.
+        better = (index == 0) | (log_prob > best)
+
+        def replace(old, new):
+            where = better.reshape(-1, *(1,) * (old.ndim - 1))
+            return jnp.where(jnp.broadcast_to(where, old.shape), jnp.broadcast_to(new, old.shape), old)
+
+        new = (
+            (z + jnp.broadcast_to(s.offset, z.shape), log_det[None])
+            for (z, log_det), s in zip(found, statistics, strict=True)
+        )
+        chosen = tuple(
+            (replace(z, new_z), replace(log_det, new_log_det))
+            for (z, log_det), (new_z, new_log_det) in zip(chosen, new, strict=True)
+        )
+        return (jnp.where(better, log_prob, best), chosen), log_prob
+
+    nothing = tuple((jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)) for x in features)
+    start = jnp.full(len(features[0]), -jnp.inf, features[0].dtype), nothing
+    groups = jnp.arange(len(layers[0].mean))
+    (_, chosen), log_prob = jax.lax.scan(take, start, (groups, tuple(layers)))
+    return chosen, log_prob.T
 
 
 def fit_affine(

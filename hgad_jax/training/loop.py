@@ -13,11 +13,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from hgad_jax.config import validate
-from hgad_jax.data import Dataset, Record, own
-from hgad_jax.data.features import FeatureCache
-from hgad_jax.data.geometry import transform_of
-from hgad_jax.data.split import hold_out
-from hgad_jax.data.tiles import example_indices
+from hgad_jax.data import own
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import (
@@ -28,6 +24,7 @@ from hgad_jax.training import (
     provenance,
     pseudo_classes,
     schedules,
+    selection,
     workdir,
 )
 from hgad_jax.training.batches import placed, training_features
@@ -43,31 +40,10 @@ from hgad_jax.training.setup import (
     cache_directory,
     cached_features,
     load_usable,
-    sizes_needed,
-    visible_boxes,
 )
 from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, init_state, make_train_step
-
-_READ = 32  # images at a time from the cache, outside of training steps
-
-
-class TrainingSet(NamedTuple):
-    """Features of the good images, or of their tiles, and which of them are trained on."""
-
-    cache: FeatureCache
-    labels: np.ndarray  # [N] int32
-    train: np.ndarray  # indices of images or tiles
-    held_out: np.ndarray  # likewise; all tiles of an image are on one side
-    records: list[Record]  # the images trained on
-    test: tuple[Record, ...]  # for the stability report alone
-    boxes: np.ndarray  # [images held out, 4], see `setup.visible_boxes`
-
-    def batches(self, indices: np.ndarray):
-        """Yields features of all levels and labels."""
-        for start in range(0, len(indices), _READ):
-            part = indices[start : start + _READ]
-            yield self.cache.gather(part), self.labels[part]
+from hgad_jax.training.training_set import TrainingSet, describe, training_set
 
 
 @processes.others_may_die()
@@ -98,10 +74,15 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
             f"config.train.positions is {config.train.positions}, expected 0: the detector "
             f"{config.detector.name} trains on all positions of an image."
         )
+    if config.train.keep == "best" and model.detector.log_likelihood is None:
+        raise UserError(
+            f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
+            "likelihood of levels to choose by."
+        )
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
     data = training_set(config, dataset, cache)
-    log(_describe(dataset, data, model, mesh))
+    log(describe(dataset, data, model, mesh.size))
     with (
         disk_errors(directory),
         workdir.locked(directory),
@@ -118,34 +99,6 @@ def _prepare(directory: Path, config) -> None:
     processes.barrier("the config is saved")
     if not processes.is_first():
         workdir.prepare(directory, config)
-
-
-def training_set(config: Any, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
-    """Splits the good images of a dataset, whose features the cache has, as the config says."""
-    train, held_out = hold_out(
-        dataset.train,
-        fraction=config.calibration.fraction,
-        min_images=config.calibration.min_images,
-        seed=config.seed,
-    )
-    labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
-    transform = transform_of(config.data)
-    records = [dataset.train[i] for i in train]
-    sizes = sizes_needed(transform, [dataset.train[i].path for i in held_out])
-    boxes = visible_boxes(transform, sizes)
-    train, held_out = example_indices(train, transform), example_indices(held_out, transform)
-    labels = labels.repeat(transform.num_tiles)
-    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes)
-
-
-def _describe(dataset: Dataset, data: TrainingSet, model: Model, mesh) -> str:
-    shapes = ", ".join("×".join(map(str, size)) for size in model.levels.sizes)
-    tiles = len(data.train) // len(data.records)
-    each = f", {tiles} tiles each" if tiles > 1 else ""
-    return (
-        f"{dataset.name}: {len(dataset.classes)} class(es), {len(data.records)} good images to train on, "
-        f"{len(data.held_out) // tiles} to calibrate on{each}; levels {shapes}; {mesh.size} device(s)"
-    )
 
 
 class Schedule(NamedTuple):
@@ -194,31 +147,36 @@ def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Call
 
 def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
     schedule = make_schedule(config, len(data.train))
-    state, constants, start = _start(config, model, data, classes, schedule.optimizer, manager, log)
-    state, constants = replicate(mesh, state), replicate(mesh, constants)
+    selecting = selection.make_selection(config, model, data, schedule.steps, mesh)
+    state, best, constants, start = _start(config, model, data, classes, schedule.optimizer, manager, log)
+    state, best, constants = replicate(mesh, (state, best, constants))
+    if start == 0:
+        best = selecting.begin(state.params, constants)
     calibrate = make_calibrate(config, model)
 
     def save(state):
         step = int(state.step)
-        calibration = calibrate(state.params, constants, lambda: data.batches(data.held_out), data.boxes)
+        items = selection.to_items(state, best) | {"constants": constants}
+        calibration = calibrate(items["params"], constants, lambda: data.batches(data.held_out), data.boxes)
         bad = [name for name, part in calibration._asdict().items() if not _all_finite(part)]
         if bad:
             raise _not_finite(f"after step {step}", bad, manager)
-        items = {"params": state.params, "opt_state": state.opt_state, "constants": constants}
         metadata = _provenance(config, classes, data, step) | {
             "calibration_images": len(data.boxes),
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
         checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
-        if step == schedule.steps:
+        if selecting.over(best, step):
+            for line in selection.describe(best):
+                log(line)
             mode = config.scoring.classes
             thresholds = decide(calibration, config, mode, len(classes)).thresholds
             for line in describe_thresholds(classes, thresholds, config.calibration.false_alarm_rate):
                 log(line)
 
-    if start >= schedule.steps and start > 0:
-        log(f"{directory}: all {schedule.steps} steps are done; nothing to train")
-        return state
+    if start > 0 and selecting.over(best, start):
+        log(f"{directory}: all {start} steps are done; nothing to train")
+        return selection.kept(state, best)
     train_step = make_step(config, model, schedule, mesh)
     features = training_features(config, model.levels, data.records, data.cache, data.train, start)
     stability = Stability(config, model, data.test, classes, directory, log)
@@ -244,11 +202,15 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
             pending.append(metrics)
             done = step + 1
             stopping = stop.reached(done)
-            last = stopping or done == schedule.steps
+            selects = selecting.due(done)
+            if selects:
+                best, held_out = selecting.after(best, state.params, constants, done)
+            last = stopping or selecting.over(best, done)
             measured = stability.due(done, len(data.train) / config.train.batch_size)
             logged = done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0
-            if last or logged or measured:
+            if last or logged or measured or selects:
                 mean = _fetch(pending, done, manager)
+                mean |= _fetch([held_out], done, manager) if selects else {}
                 mean |= stability.measure(state.params, constants) if measured else {}
                 metric_log.write(done, mean)
                 bar.update(len(pending))
@@ -260,32 +222,33 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
                 pending.clear()
             if last or done % config.train.checkpoint_every == 0:
                 save(state)
-            if stopping and done < schedule.steps:
+            if stopping and not selecting.over(best, done):
                 raise interrupt.stopped(done, schedule.steps, directory)
+            if last:
+                break
     stability.report()
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
-    log(f"{directory}: {schedule.steps} steps done, model saved")
-    return state
+    log(f"{directory}: {int(state.step)} steps done, model saved")
+    return selection.kept(state, best)
 
 
 def _start(config, model, data, classes, optimizer, manager, log):
-    """State and constants to start with: the newest checkpoint's, or new ones."""
+    """State, the best one so far, constants and step to start with: the newest checkpoint's, or new ones."""
     step = checkpoints.latest_step(manager)
     if step is None:
         params, constants = initial_model(config, model, data)
         params, constants = processes.from_first((params, constants))
-        return init_state(params, optimizer), constants, 0
+        return init_state(params, optimizer), None, constants, 0
     stored = checkpoints.read_metadata(manager, step)
     now = _provenance(config, classes, data, step)
     provenance.check_same_run(f"{manager.directory}/{step}", stored, now)
     abstract = abstract_model(model)
-    abstract["opt_state"] = jax.eval_shape(optimizer.init, abstract["params"])
+    abstract |= selection.abstract_items(config, abstract["params"], optimizer)
     restored = checkpoints.restore(manager, step, abstract)
     checkpoints.set_aside(manager, step)
     log(f"Going on from step {step}")
-    state = TrainState(np.int32(step), restored["params"], restored["opt_state"])
-    return state, restored["constants"], step
+    return *selection.from_items(step, restored), restored["constants"], step
 
 
 def _provenance(config, classes, data: TrainingSet, step: int) -> dict[str, Any]:

@@ -49,11 +49,12 @@ def build_model(config: Any, num_classes: int) -> Model:
         mean=config.backbone.get("mean", ()),  # runs of before these two keys lack them
         std=config.backbone.get("std", ()),
     )
-    narrowest = min(channels for _, _, channels in levels.sizes)
+    height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
     if num_classes > narrowest:
         raise UserError(
-            f"{num_classes} classes, but a level of config.backbone.taps={tuple(config.backbone.taps)} has "
-            f"only {narrowest} channels: classes cannot be told apart there. Choose taps with more channels."
+            f"{num_classes} classes, but the level of {height}×{width} positions of {config.backbone.name} "
+            f"has only {narrowest} channels: classes cannot be told apart there. Choose "
+            "config.backbone.taps with more channels."
         )
     return Model(levels, detectors.create(config.detector, num_classes), num_classes)
 

@@ -1,8 +1,8 @@
 """AltUB's stability report: test AUROC over a window of epochs, measured while training.
 
 Papers print the best of many evaluations on the test set. Mean and deviation over a window say what one gets
-without choosing. Nothing here is ever used to choose anything: neither the checkpoint, which stays the last,
-nor when to stop. Scores are those of the published protocol, with each image's class given.
+without choosing. Nothing here is ever used to choose anything: neither the state that is kept nor when to
+stop. Scores are those of the published protocol, with each image's class given.
 """
 
 import json

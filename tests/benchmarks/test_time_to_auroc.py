@@ -26,7 +26,7 @@ def modules():
     """The benchmark's modules, by their names; they import each other, one of them when it is needed."""
     names = (
         "time_to_auroc",
-        *(f"auroc_{n}" for n in ("images", "judge", "machine", "report", "figure", "sides")),
+        *(f"auroc_{n}" for n in ("images", "judge", "machine", "report", "figure", "sides", "curve")),
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(str(BENCHMARKS))
@@ -181,7 +181,7 @@ def test_the_figure_has_a_line_and_a_band_for_each_side_in_both_panels(modules, 
 
 
 def test_evaluations_are_dense_at_first_and_end_with_the_budget(modules):
-    points = modules.time_to_auroc.points
+    points = modules.auroc_curve.points
     assert points(50) == [0, 0.5, 1, 2, 3, 5, 10, 20, 30, 40, 50]
     assert points(30) == [0, 0.5, 1, 2, 3, 5, 10, 20, 30]
     assert points(0.3) == [0, 0.3]

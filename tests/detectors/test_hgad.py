@@ -242,6 +242,19 @@ def test_evidence_finds_the_class(setting):
         assert np.all(np.mean(right_map, (1, 2)) > np.mean(wrong_map, (1, 2)))
 
 
+@pytest.mark.parametrize("setting", ["whiten", "whiten_class_regions"])
+def test_what_is_not_a_number_stays_so_in_its_image_alone(setting):
+    """Else the search for the class would make a score of it."""
+    params, constants = knowing(setting)
+    features, _ = images(seed=1)
+    broken = tuple(x.copy() for x in features)
+    broken[1][3, 1, 0, 2] = np.nan
+    found = evidence_of(setting)(params, constants, broken)
+    finite = np.isfinite(found.log_likelihood[1]).all((1, 2))
+    assert list(np.flatnonzero(~finite)) == [3]
+    assert np.isnan(found.class_log_prob[3]).all()
+
+
 def test_class_log_prob_is_summed_over_positions_and_levels():
     """With pooled statistics, the likelihood of each class is that of the maps with that class given."""
     _, *model = fitted("whiten")

@@ -7,7 +7,9 @@ from trees import add_class, tiny_config
 
 from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.evaluation.evaluate import evaluate
+from hgad_jax.training import extraction
 from hgad_jax.training.loop import train
+from hgad_jax.training.mesh import data_mesh
 
 SETTINGS = {
     "backbone__source": "random",
@@ -23,6 +25,15 @@ def images(tmp_path_factory):
     root = tmp_path_factory.mktemp("backbones")
     add_class(root, "brick")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _backbone_on_one_device(monkeypatch):
+    """Eight copies of the largest weights, for training and for evaluation, are 20 GB."""
+    extraction._spread.cache_clear()
+    monkeypatch.setattr(extraction, "data_mesh", lambda devices: data_mesh(devices[:1]))
+    yield
+    extraction._spread.cache_clear()
 
 
 @pytest.mark.slow

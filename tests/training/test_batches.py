@@ -9,9 +9,9 @@ from trees import add_class, tiny_config
 
 from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import transform_of
-from hgad_jax.training import loop
 from hgad_jax.training.batches import training_features
 from hgad_jax.training.setup import build_model, cached_features, load_usable
+from hgad_jax.training.training_set import training_set
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def prepared(tmp_path_factory):
     dataset = load_usable(config, place, print)
     model = build_model(config, 2)
     cache = cached_features(config, model.levels, dataset.train, str(place / "cache"), print)
-    return config, model, loop.training_set(config, dataset, cache)
+    return config, model, training_set(config, dataset, cache)
 
 
 def first(config, model, data, start=0, count=3):

@@ -13,9 +13,11 @@ import pytest
 from trees import ROOT, add_class, tiny_config
 
 from configs import fastflow
+from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints, loop
-from hgad_jax.training.setup import abstract_model, abstract_model_calibration, build_model
+from hgad_jax.training.setup import abstract_model, abstract_model_calibration, build_model, cached_features
+from hgad_jax.training.training_set import training_set
 
 STEPS = 8  # 16 images to train on, 8 a step, 4 epochs; checkpoints at 4 and 8
 
@@ -197,14 +199,17 @@ def test_parameters_that_diverge_at_a_checkpoint_are_not_saved(place, config, mo
     assert steps(place / "diverged") == [4]
 
 
-def test_no_epochs_save_the_untrained_model_of_the_seed(finished, place):
+def test_no_epochs_save_the_untrained_model_of_the_seed(place):
     config = tiny_config(place / "data", place / "cache", train__epochs=0.0)
     state = jax.device_get(loop.train(config, place / "untrained"))
     assert steps(place / "untrained") == [0]
     assert lines(place / "untrained") == []
     saved = restored(place / "untrained", config, 0)
     same(saved["params"], state.params)
-    assert not np.array_equal(saved["params"][0].mixture.centres, finished[1].params[0].mixture.centres)
+    dataset, model = load_dataset(config.data), build_model(config, 2)
+    cache = cached_features(config, model.levels, dataset.train, config.cache.dir, lambda line: None)
+    initial = loop.initial_model(config, model, training_set(config, dataset, cache))
+    same(saved["params"], jax.device_get(initial[0]))
     for deviation in saved["calibration"].constants.log_likelihood.position_deviation:
         assert (deviation > 0).all()
     before = contents(place / "untrained" / "checkpoints")
@@ -222,6 +227,11 @@ def test_a_bad_config_is_refused_before_the_folder_is_made(place, config, tmp_pa
     with pytest.raises(UserError, match=r"config\.train\.batch_size is 12, expected a multiple of the 8"):
         loop.train(bad, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_more_classes_than_channels_are_refused(config):
+    with pytest.raises(UserError, match=r"41 classes, but the level of 8×8 .*lite0 has only 40 channels"):
+        build_model(config, 41)
 
 
 def test_a_sample_of_positions_is_refused_where_neighbours_are_needed(place, tmp_path):

@@ -1,0 +1,61 @@
+"""What a run is trained on: features of good images, their classes, and which of them are held out."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hgad_jax.data import Dataset, Record
+from hgad_jax.data.features import FeatureCache
+from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.split import hold_out
+from hgad_jax.data.tiles import example_indices
+from hgad_jax.training.setup import Model, sizes_needed, visible_boxes
+
+READ = 32  # images at a time from the cache, outside of training steps
+
+
+class TrainingSet(NamedTuple):
+    """Features of the good images, or of their tiles, and which of them are trained on."""
+
+    cache: FeatureCache
+    labels: np.ndarray  # [N] int32
+    train: np.ndarray  # indices of images or tiles
+    held_out: np.ndarray  # likewise; all tiles of an image are on one side
+    records: list[Record]  # the images trained on
+    test: tuple[Record, ...]  # for the stability report alone
+    boxes: np.ndarray  # [images held out, 4], see `setup.visible_boxes`
+
+    def batches(self, indices: np.ndarray):
+        """Yields features of all levels and labels."""
+        for start in range(0, len(indices), READ):
+            part = indices[start : start + READ]
+            yield self.cache.gather(part), self.labels[part]
+
+
+def training_set(config: Any, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
+    """Splits the good images of a dataset, whose features the cache has, as the config says."""
+    train, held_out = hold_out(
+        dataset.train,
+        fraction=config.calibration.fraction,
+        min_images=config.calibration.min_images,
+        seed=config.seed,
+    )
+    labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
+    transform = transform_of(config.data)
+    records = [dataset.train[i] for i in train]
+    sizes = sizes_needed(transform, [dataset.train[i].path for i in held_out])
+    boxes = visible_boxes(transform, sizes)
+    train, held_out = example_indices(train, transform), example_indices(held_out, transform)
+    labels = labels.repeat(transform.num_tiles)
+    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes)
+
+
+def describe(dataset: Dataset, data: TrainingSet, model: Model, num_devices: int) -> str:
+    """A line for the user: what there is to train on, and with what."""
+    shapes = ", ".join("×".join(map(str, size)) for size in model.levels.sizes)
+    tiles = len(data.train) // len(data.records)
+    each = f", {tiles} tiles each" if tiles > 1 else ""
+    return (
+        f"{dataset.name}: {len(dataset.classes)} class(es), {len(data.records)} good images to train on, "
+        f"{len(data.held_out) // tiles} to calibrate on{each}; levels {shapes}; {num_devices} device(s)"
+    )
