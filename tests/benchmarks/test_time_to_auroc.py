@@ -70,6 +70,7 @@ def test_figures_are_those_of_eval(modules, place, config, problem):
     assert 0 < found["pixel_auroc"] < 1, "else anything would do"
 
 
+@pytest.mark.slow
 def test_a_side_trains_as_train_py_does(modules, place, config, problem):
     """The same steps in the same order, also where it was saved and restored half-way."""
     loop.train(config, place / "run")
