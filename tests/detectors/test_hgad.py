@@ -414,10 +414,7 @@ def test_single_class():
     assert np.any(gradient[0].flow.out_kernel)
 
 
-@pytest.mark.parametrize(
-    "conditioning",
-    [*(pytest.param(c, marks=pytest.mark.slow) for c in ("none", "whiten")), "whiten_class_regions"],
-)
+@pytest.mark.parametrize("conditioning", ["none", "whiten", "whiten_class_regions"])
 def test_grids_that_cover_the_maps_give_the_loss_and_gradient_of_the_whole(conditioning):
     """Every second row and column, from either start: the mean over the four is that over all positions."""
     detector = tiny(identity_init=False, **CONDITIONING[conditioning])
