@@ -92,8 +92,13 @@ def _averaging(decay: float) -> Variant:
 
 DEFAULT = "default"
 VARIANTS: dict[str, dict[str, Variant]] = {
-    "conditioning": {
+    "features": {
         DEFAULT: Variant({}),
+        "maps of the backbone as they are": _keys(backbone__equalize=0.0, backbone__neighbours=()),
+        "not equalized": _keys(backbone__equalize=0.0),
+        "neighbours not averaged": _keys(backbone__neighbours=()),
+    },
+    "conditioning": {
         "untrained": _keys(train__epochs=0.0),
         "no regions": _keys(detector__regions=0),
         "no regions, untrained": _keys(detector__regions=0, train__epochs=0.0),

@@ -14,7 +14,7 @@ from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
-from hgad_jax.metrics.ranking import ranking_metrics
+from hgad_jax.metrics.ranking import auroc
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.calibrate import make_calibrate
 from hgad_jax.training.setup import (
@@ -112,15 +112,13 @@ class Judge:
 
     def _of_class(self, k: int, image: np.ndarray, maps: dict[int, np.ndarray]) -> dict[str, float]:
         indices = np.flatnonzero(self._labels == k)
-        ranked = ranking_metrics(self._anomalous[indices], image[indices])
-        found = {"image_auroc": ranked["auroc"]} if ranked else {}
+        found = {"image_auroc": auroc(self._anomalous[indices], image[indices])}
         seen = [i for i in indices if i in maps]
         if seen:
             nothing = np.zeros(maps[seen[0]].shape, bool)
             masks = np.stack([self._masks.get(i, nothing) for i in seen])
-            pixels = ranking_metrics(masks, np.stack([maps[i] for i in seen]))
-            found |= {"pixel_auroc": pixels["auroc"]} if pixels else {}
-        return found
+            found["pixel_auroc"] = auroc(masks, np.stack([maps[i] for i in seen]))
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def _means(classes: dict[str, dict[str, float]]) -> dict[str, float]:

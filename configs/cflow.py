@@ -42,6 +42,7 @@ def get_config(
     config = default.get_config()
     config.data.name = dataset
     config.data.class_name = words.class_name
+    config.backbone.update(default.PLAIN)
     config.detector = _detector()
     config.loss = ml_collections.ConfigDict(
         {"likelihood": 1.0, "log_sigmoid": 0.0}

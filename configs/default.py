@@ -51,6 +51,10 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     backbone.std = ()
     backbone.taps = ()  # (): the backbone's own; here "blocks.2", "blocks.4", "blocks.6", strides 8, 16, 32
     backbone.scales = (1,)  # input side divided by this for a further pass; each tap of each scale is a level
+    # Maps of dark and of bright images are brought to the same deviation; this share of the mean variance
+    # over channels is added to that of each channel; 0: maps stay as they are.
+    backbone.equalize = 0.1
+    backbone.neighbours = (3,)  # side of the square of positions that are averaged, level by level; others: 1
 
     config.cache = cache = ml_collections.ConfigDict()
     cache.dir = ""  # where training features are kept; "" is workdir/cache
@@ -135,6 +139,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
     config.data.update(image_size=1024, resize="short_side_crop", interpolation="lanczos")
     config.backbone.taps = ("blocks.4",)
     config.backbone.scales = (1, 2, 4)
+    config.backbone.update(PLAIN)
     config.detector.update(
         num_blocks=12,
         condition_channels=256,
@@ -162,4 +167,5 @@ def _paper(config: ml_collections.ConfigDict) -> None:
     config.scoring.protocol = "paper"
 
 
+PLAIN = {"equalize": 0.0, "neighbours": ()}  # maps as the backbone gives them, as all papers have them
 PRESETS = {"default": lambda config: None, "paper": _paper}

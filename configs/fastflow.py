@@ -38,6 +38,7 @@ def get_config(
     config = default.get_config()
     config.data.name = dataset
     config.data.class_name = words.class_name
+    config.backbone.update(default.PLAIN)
     config.detector = _detector()
     config.loss = ml_collections.ConfigDict({"likelihood": 1.0})  # nats per image
     config.altub = altub.keys(rate_ratio=50.0, start_epoch=0.0)

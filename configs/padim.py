@@ -28,6 +28,7 @@ def get_config(
     config = default.get_config()
     config.data.name = dataset
     config.data.class_name = words.class_name
+    config.backbone.update(default.PLAIN)
     config.detector = detector = ml_collections.ConfigDict()
     detector.name = "padim"
     detector.dimensions = 100  # channels kept, drawn from those of all levels; all if there are fewer

@@ -25,6 +25,7 @@ def get_config(
     config = default.get_config()
     config.data.name = dataset
     config.data.class_name = words.class_name
+    config.backbone.update(default.PLAIN)
     config.detector = detector = ml_collections.ConfigDict()
     detector.name = "spade"
     detector.gallery = 1024  # images whose features are kept; a random choice where there are more

@@ -36,6 +36,7 @@ _AT_LEAST = {
     "data.rotation": 0,
     "data.tiles": 1,
     "data.tile_overlap": 0.05,
+    "backbone.equalize": 0,
     "detector.num_blocks": 1,
     "detector.condition_channels": 0,
     "detector.hidden_ratio": 0,
@@ -115,10 +116,18 @@ def validate(config: Any, num_devices: int) -> None:
     if config.detector.name in FITTED and config.train.epochs:
         name = config.detector.name
         problems.append(f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained")
+    if config.train.patience and config.train.keep != "best":
+        problems.append(
+            f"train.patience is {config.train.patience}, expected 0 with train.keep={config.train.keep!r}: "
+            "only train.keep='best' looks for a better state"
+        )
     for key, numbers in (("backbone.mean", config.backbone.mean), ("backbone.std", config.backbone.std)):
         values = tuple(numbers)
         if values and not (len(values) == 3 and all(0 < v <= 1 for v in values)):
             problems.append(f"{key} is {values}, expected () or three numbers above 0 and up to 1")
+    sides = tuple(config.backbone.neighbours)
+    if any(side < 1 or side % 2 == 0 for side in sides):
+        problems.append(f"backbone.neighbours is {sides}, expected odd numbers")
     window = tuple(config.eval.window)
     if window and not (len(window) == 2 and 0 <= window[0] <= window[1]):
         problems.append(f"eval.window is {window}, expected the first and the last epoch, such as (100, 300)")

@@ -32,3 +32,8 @@ def _verbosity():
 
 def pytest_report_header():
     return [f"left out: tests/{path}: {_OPTIONAL[path][0]}" for path in collect_ignore]
+
+
+def pytest_collection_modifyitems(items):
+    """The longest test first, so that at the end no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")

@@ -84,6 +84,8 @@ def test_every_preset_backbone_and_class_of_the_other_detectors(name):
         validate(config, num_devices=8)
         assert config.data.name == dataset
         assert dict(flat(config)).keys() == keys, "no preset adds a key"
+        assert config.backbone.equalize == 0, "published with maps as the backbone gives them"
+        assert tuple(config.backbone.neighbours) == ()
         named = words.split(",")[0]
         assert config.data.class_name == (named if named in CLASSES[dataset] else "")
         if named in base.BACKBONES:
@@ -167,6 +169,8 @@ PUBLISHED = {
     "data.resize": "short_side_crop",
     "data.interpolation": "lanczos",
     "backbone.scales": (1, 2, 4),
+    "backbone.equalize": 0.0,
+    "backbone.neighbours": (),
     "detector.num_blocks": 12,
     "detector.condition_channels": 256,
     "detector.hidden_ratio": 2.0,
@@ -226,6 +230,10 @@ def test_a_run_of_before_a_key_can_still_be_read():
     model = build_model(config, 1)
     del config.backbone["mean"], config.backbone["std"]
     assert build_model(config, 1).levels.weights_hash == model.levels.weights_hash
+    del config.backbone["equalize"], config.backbone["neighbours"]
+    config_of_then = default.get_config()
+    config_of_then.backbone.update(default.PLAIN)
+    assert build_model(config, 1).levels.weights_hash == build_model(config_of_then, 1).levels.weights_hash
 
 
 def refused(changes):
@@ -265,6 +273,8 @@ def refused(changes):
         ("train.batch_size", 12, "12, expected a multiple of the 8 devices"),
         ("train.learning_rate", float("nan"), "nan, expected at least 0"),
         ("backbone.mean", (0.5,), "(0.5,), expected () or three numbers"),
+        ("backbone.equalize", -0.1, "-0.1, expected at least 0"),
+        ("backbone.neighbours", (3, 2), "(3, 2), expected odd numbers"),
         ("backbone.std", (0.2, 0.2, 0.0), "(0.2, 0.2, 0.0), expected () or three numbers"),
     ],
 )
@@ -278,6 +288,11 @@ def test_a_negative_seed_is_refused():
     config.seed = -1
     with pytest.raises(UserError, match=r"config\.seed is -1, expected at least 0"):
         validate(config, num_devices=1)
+
+
+def test_patience_without_a_best_state_is_refused():
+    (line,) = refused({"train.patience": 3.0, "train.keep": "last"})
+    assert line.startswith("config.train.patience is 3.0, expected 0 with train.keep='last'")
 
 
 def test_wrong_values_are_reported_together():

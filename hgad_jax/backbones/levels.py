@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from hgad_jax import backbones
+from hgad_jax.backbones.adapt import adapt, sides_of_levels
 from hgad_jax.resize import resize_aligned
 
 
@@ -14,7 +15,7 @@ class Levels(NamedTuple):
     """A frozen extractor of feature levels."""
 
     sizes: tuple[tuple[int, int, int], ...]  # (h, w, C) of each level
-    weights_hash: str  # names the backbone, its weights and its dtype
+    weights_hash: str  # names the backbone, its weights, its dtype and what is done to its maps
     variables: Any  # the backbone's parameters, passed to `apply`
     apply: Callable  # (variables, uint8 [B, S, S, 3]) → tuple of float32 [B, h, w, C]; jitted
 
@@ -29,6 +30,8 @@ def feature_levels(
     dtype: str = "float32",
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    equalize: float = 0.0,
+    neighbours: Sequence[int] = (),
 ) -> Levels:
     """The levels of square images, scale by scale, and within a scale tap by tap.
 
@@ -42,6 +45,12 @@ def feature_levels(
       dtype: in which the backbone computes, "float32" or "bfloat16"; levels are float32 all the same.
       mean: of each colour, on a scale from 0 to 1, that images are normalised by; none: the backbone's own.
       std: likewise.
+      equalize: floor of `adapt.equalize`; 0: maps are as the backbone gives them.
+      neighbours: of each level, the side of the square of positions that are averaged; those after the last
+        one: 1.
+
+    Raises:
+      UserError: of a backbone or tap that is not known, or more `neighbours` than levels.
     """
     taps = tuple(taps) or backbones.choose(name).entry.taps
     scaled = {
@@ -55,11 +64,15 @@ def feature_levels(
             side = image_size // scale
             scaled = images if scale == 1 else resize_aligned(images.astype(jnp.float32), side, side)
             levels += backbone.apply(variables, scaled)
-        return tuple(levels)
+        sides = sides_of_levels(neighbours, len(levels))
+        adapted = (adapt(x, floor=equalize, side=side) for x, side in zip(levels, sides, strict=True))
+        return tuple(adapted)
 
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(apply, backbone.variables, image)
     sizes = tuple(s.shape[1:] for s in shapes)
     # Features depend on the dtype too, and on the normalisation, which belongs to the name if not given.
-    identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in scaled.items())])
+    changes = scaled | ({"equalize": equalize} if equalize else {})
+    changes |= {"neighbours": tuple(neighbours)} if neighbours else {}
+    identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in changes.items())])
     return Levels(sizes, identity, backbone.variables, jax.jit(apply))

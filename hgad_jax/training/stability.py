@@ -17,7 +17,7 @@ from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
-from hgad_jax.metrics.ranking import ranking_metrics
+from hgad_jax.metrics.ranking import auroc
 from hgad_jax.scoring import published
 from hgad_jax.training import metric_log, processes
 from hgad_jax.training.setup import Model, cache_directory, cached_features, evidence_function
@@ -87,14 +87,12 @@ class Stability:
         maps = published.ANOMALY_MAPS[name](*terms, self._config.data.image_size)
         records = [self._records[i] for i in np.flatnonzero(chosen)]
         scores = published.image_scores(name, maps, own[chosen])
-        image = ranking_metrics(np.array([r.anomalous for r in records]), scores)
-        found = {"image_auroc": image["auroc"]} if image else {}
+        found = {"image_auroc": auroc(np.array([r.anomalous for r in records]), scores)}
         if any(r.mask for r in records):
             nothing = np.zeros(maps.shape[1:], bool)
             masks = [load_mask(r.mask, transform, image=r.path) if r.mask else nothing for r in records]
-            pixel = ranking_metrics(np.stack(masks), maps)
-            found |= {"pixel_auroc": pixel["auroc"]} if pixel else {}
-        return found
+            found["pixel_auroc"] = auroc(np.stack(masks), maps)
+        return {name: value for name, value in found.items() if value is not None}
 
     def report(self) -> None:
         """Mean and standard deviation of what the log of metrics holds, to `stability.json`.

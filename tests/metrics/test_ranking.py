@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hgad_jax.metrics.ranking import ranking_metrics
+from hgad_jax.metrics.ranking import auroc, ranking_metrics
 
 
-def auroc(labels, scores):
+def share_of_pairs(labels, scores):
     """How often an anomalous one scores higher than a good one; a tie counts half."""
     pairs = [(a, g) for a in scores[labels] for g in scores[~labels]]
     return sum(1.0 if a > g else 0.5 if a == g else 0.0 for a, g in pairs) / len(pairs)
@@ -40,7 +40,8 @@ def test_equals_the_definitions_with_ties(levels, seed):
     scores = rng.integers(0, levels, 40) / levels + 0.3 * labels * (rng.random(40) < 0.7)
     found = ranking_metrics(labels, scores)
     assert found.keys() == {"auroc", "ap", "f1_max"}
-    assert found["auroc"] == pytest.approx(auroc(labels, scores), abs=1e-12)
+    assert found["auroc"] == pytest.approx(share_of_pairs(labels, scores), abs=1e-12)
+    assert auroc(labels, scores) == pytest.approx(share_of_pairs(labels, scores), abs=1e-12)
     assert found["ap"] == pytest.approx(average_precision(labels, scores), abs=1e-12)
     assert found["f1_max"] == pytest.approx(f1_max(labels, scores), abs=1e-12)
 
@@ -61,14 +62,17 @@ def test_any_shape_and_any_numeric_label():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, (2, 3, 4)), rng.random((2, 3, 4)).astype(np.float32)
     assert ranking_metrics(labels, scores) == ranking_metrics(labels.ravel().astype(bool), scores.ravel())
+    assert auroc(labels, scores) == auroc(labels.ravel().astype(bool), scores.ravel())
 
 
-def test_one_kind_of_label_has_no_ranking():
-    assert ranking_metrics(np.ones(3), np.arange(3.0)) is None
-    assert ranking_metrics(np.zeros(3), np.arange(3.0)) is None
+@pytest.mark.parametrize("metric", [ranking_metrics, auroc])
+def test_one_kind_of_label_has_no_ranking(metric):
+    assert metric(np.ones(3), np.arange(3.0)) is None
+    assert metric(np.zeros(3), np.arange(3.0)) is None
 
 
+@pytest.mark.parametrize("metric", [ranking_metrics, auroc])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_are_refused(bad):
+def test_scores_that_are_not_finite_are_refused(metric, bad):
     with pytest.raises(ValueError, match="1 of 3 scores are not finite"):
-        ranking_metrics(np.array([0, 1, 0]), np.array([0.0, bad, 1.0]))
+        metric(np.array([0, 1, 0]), np.array([0.0, bad, 1.0]))
