@@ -51,8 +51,8 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     backbone.std = ()
     backbone.taps = ()  # (): the backbone's own; here "blocks.2", "blocks.4", "blocks.6", strides 8, 16, 32
     backbone.scales = (1,)  # input side divided by this for a further pass; each tap of each scale is a level
-    # Maps of dark and of bright images are brought to the same deviation; this share of the mean variance
-    # over channels is added to that of each channel; 0: maps stay as they are.
+    # Each channel is brought to the same deviation over every image; this share of the mean variance of
+    # channels is added to that of each; 0: maps stay as they are.
     backbone.equalize = 0.1
     backbone.neighbours = (3,)  # side of the square of positions that are averaged, level by level; others: 1
 

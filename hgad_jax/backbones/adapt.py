@@ -33,12 +33,11 @@ def adapt(features: jax.Array, *, floor: float, side: int) -> jax.Array:
 
 
 def equalize(features: jax.Array, floor: float) -> jax.Array:
-    """Maps whose channels vary over the image as much in dark images as in bright ones.
+    """Maps whose channels vary as strongly over one image as over another.
 
-    A longer exposure or more contrast scales what a network without biases gives; the deviation from the
-    image's mean is divided by its root mean square over the image, each channel's own, and the mean by that
-    of all channels. Maps that differ by a factor become the same. It is instance normalisation (Ulyanov et
-    al. 2016) that keeps the mean.
+    The deviation from the image's mean is divided by its root mean square over the image, each channel's
+    own, and the mean by that of all channels. Maps that differ by a factor become the same. It is instance
+    normalisation (Ulyanov et al. 2016) that keeps the mean.
 
     Args:
       features: `[B, h, w, C]` float32.

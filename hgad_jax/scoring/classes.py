@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 _LOG_RANGE = (-2.0, 20.0)  # of the temperature: from a seventh to half a billion
+_MARGIN = 0.5  # of the distance from the typical good image to the strangest one
 
 
 def fit_temperature(class_log_prob: np.ndarray, labels: np.ndarray) -> float:
@@ -51,9 +52,15 @@ def class_probability(class_log_prob: np.ndarray, temperature: float) -> np.ndar
 def strangeness_limits(strangeness: np.ndarray, class_ids: np.ndarray, num_classes: int) -> np.ndarray:
     """Above which an image scored as a class is reported as of none: `[K]`.
 
-    The highest of n good images: a new good image of the class is above it with probability 1/(n + 1). A
-    class that no image was scored as has the highest of all.
+    Half as far again from the median of the good images as the highest of them. A new good image is above
+    the highest of n with probability 1/(n + 1), and so above the limit more rarely; how high the highest of
+    few is, is a matter of luck, and many a damaged part would be above it. A class that no image was scored
+    as has the limit of all.
     """
     strangeness, class_ids = np.asarray(strangeness, np.float64), np.asarray(class_ids)
+
+    def limit(group):
+        return group.max() + _MARGIN * (group.max() - np.median(group))
+
     groups = [strangeness[class_ids == k] for k in range(num_classes)]
-    return np.array([group.max() if group.size else strangeness.max() for group in groups])
+    return np.array([limit(group if group.size else strangeness) for group in groups])
