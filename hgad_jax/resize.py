@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hgad_jax.precision import EXACT
+
 
 @functools.cache
 def _weights(source: int, target: int) -> np.ndarray:
@@ -30,4 +32,4 @@ def resize_aligned(images: jax.Array, height: int, width: int) -> jax.Array:
         return images
     rows = jnp.asarray(_weights(h, height))
     columns = jnp.asarray(_weights(w, width))
-    return jnp.einsum("yh,bhwc,xw->byxc", rows, images, columns)
+    return jnp.einsum("yh,bhwc,xw->byxc", rows, images, columns, precision=EXACT)

@@ -6,6 +6,8 @@ from itertools import product
 import jax
 from jax import lax
 
+from hgad_jax.precision import EXACT
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -59,6 +61,6 @@ def grouped_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Paddi
         padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
-        precision=lax.Precision.HIGHEST,  # the same numbers everywhere: no rounding to fewer bits
+        precision=EXACT,
         preferred_element_type=x.dtype,
     )

@@ -13,10 +13,7 @@ from jax import lax
 
 from hgad_jax.backbones import winograd
 from hgad_jax.backbones.depthwise import Padding, depthwise_conv
-
-# TPUs and recent GPUs round float32 products to fewer bits unless told otherwise. A detector trained on
-# one device must see the same features on another, and these networks are small.
-PRECISION = lax.Precision.HIGHEST
+from hgad_jax.precision import EXACT
 
 Activation = Callable[[jax.Array], jax.Array]
 PaddingRule = Callable[..., Padding]
@@ -72,7 +69,7 @@ def dense(channels: int, name: str, *, use_bias: bool = True) -> Dense:
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., I] and [I, O] -> [..., O] in float32, multiplied in the dtype of the kernel."""
-    return jnp.matmul(x.astype(kernel.dtype), kernel, precision=PRECISION, preferred_element_type=jnp.float32)
+    return jnp.matmul(x.astype(kernel.dtype), kernel, precision=EXACT, preferred_element_type=jnp.float32)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
@@ -83,7 +80,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) 
         (stride, stride),
         padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=PRECISION,
+        precision=EXACT,
         preferred_element_type=jnp.float32,
     )
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hgad_jax.backbones.layers import PRECISION, convolve, dense
+from hgad_jax.backbones.layers import convolve, dense
 from hgad_jax.backbones.spec import Tap
 from hgad_jax.backbones.weights import Biased, Copied, Part, layer_norm
+from hgad_jax.precision import EXACT
 
 PATCH = 16  # pixels along a side
 
@@ -52,7 +53,7 @@ def positions_for(embedding: jax.Array, grid: Grid, prefix: int) -> jax.Array:
         return embedding
     maps = native.reshape(1, side, side, channels)
     # Keys' kernel with a = −1/2 and half-pixel centres, which is what PyTorch has where it antialiases.
-    maps = jax.image.resize(maps, (1, *grid, channels), "cubic", antialias=True, precision=PRECISION)
+    maps = jax.image.resize(maps, (1, *grid, channels), "cubic", antialias=True, precision=EXACT)
     return jnp.concatenate([special, maps.reshape(1, -1, channels)], axis=1)
 
 
@@ -101,12 +102,12 @@ class Attention(nn.Module):
 def attention_logits(query: jax.Array, key: jax.Array) -> jax.Array:
     """[B, M, H, D] and [B, N, H, D] -> scaled products [B, H, M, N]."""
     query = query * query.shape[-1] ** -0.5
-    return jnp.einsum("bmhd,bnhd->bhmn", query, key, precision=PRECISION, preferred_element_type=jnp.float32)
+    return jnp.einsum("bmhd,bnhd->bhmn", query, key, precision=EXACT, preferred_element_type=jnp.float32)
 
 
 def attend(weights: jax.Array, value: jax.Array) -> jax.Array:
     """[B, H, M, N] and [B, N, H, D] -> [B, M, H · D]."""
-    attended = jnp.einsum("bhmn,bnhd->bmhd", weights, value, precision=PRECISION)
+    attended = jnp.einsum("bhmn,bnhd->bmhd", weights, value, precision=EXACT)
     return attended.reshape(*attended.shape[:2], -1)
 
 

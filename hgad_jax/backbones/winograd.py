@@ -15,6 +15,7 @@ from flax import traverse_util
 from jax import lax
 
 from hgad_jax.backbones.depthwise import Padding
+from hgad_jax.precision import EXACT
 
 COLLECTION = "winograd"  # of a network's variables: the kernels made ready
 
@@ -66,7 +67,7 @@ def convolve(x: jax.Array, ready: jax.Array, *, padding: Padding) -> jax.Array:
     def product(i, j):
         # Stored once: otherwise each sum is made anew where the product wants it.
         flat = lax.optimization_barrier(tiles[i][j].reshape(-1, x.shape[-1]))
-        made = jnp.matmul(flat, ready[i, j], precision=lax.Precision.HIGHEST)
+        made = jnp.matmul(flat, ready[i, j], precision=EXACT)
         return made.reshape(len(x), rows, columns, -1)
 
     products = [[product(i, j) for j in range(4)] for i in range(4)]

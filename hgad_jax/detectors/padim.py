@@ -11,6 +11,7 @@ from hgad_jax.detectors import class_finder, fitted
 from hgad_jax.detectors.class_finder import ClassStatistics
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
+from hgad_jax.precision import EXACT
 
 
 class PaDiMConstants(NamedTuple):
@@ -63,7 +64,8 @@ def padim(*, num_classes: int, dimensions: int, regularization: float) -> Detect
         def of_image(arguments):  # one by one: a class's matrices are not copied for every image
             x, class_id = arguments
             centred = x - constants.mean[class_id]
-            return jnp.sum(jnp.einsum("hwij,hwj->hwi", constants.whitener[class_id], centred) ** 2, -1)
+            whitened = jnp.einsum("hwij,hwj->hwi", constants.whitener[class_id], centred, precision=EXACT)
+            return jnp.sum(whitened**2, -1)
 
         maps = -0.5 * jax.lax.map(of_image, (x, class_ids)) / x.shape[-1]
         return Evidence((maps,), (jnp.zeros_like(maps),), class_log_prob, class_ids)

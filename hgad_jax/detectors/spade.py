@@ -15,6 +15,7 @@ import numpy as np
 from hgad_jax.detectors import class_finder, fitted
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
+from hgad_jax.precision import EXACT
 
 
 class SPADEConstants(NamedTuple):
@@ -96,7 +97,7 @@ def _gather(batches, kept: np.ndarray, capacity: int) -> np.ndarray:
 
 def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     """Between all rows: `[N, C]` and `[M, C]` → `[N, M]`."""
-    products = x @ y.T
+    products = jnp.matmul(x, y.T, precision=EXACT)
     norms = jnp.sum(x**2, -1)[:, None] + jnp.broadcast_to(jnp.sum(y**2, -1), products.shape)
     return jnp.maximum(norms - 2 * products, 0)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hgad_jax.precision import EXACT
 from hgad_jax.resize import resize_aligned
 
 
@@ -41,7 +42,7 @@ def smooth(maps: jax.Array, sigma: float) -> jax.Array:
         return maps
     rows = jnp.asarray(_gaussian_matrix(maps.shape[1], sigma))
     columns = jnp.asarray(_gaussian_matrix(maps.shape[2], sigma))
-    return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns)
+    return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns, precision=EXACT)
 
 
 def inside(boxes: jax.Array, size: int) -> jax.Array:
