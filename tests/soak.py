@@ -25,11 +25,11 @@ from trees import ROOT, TINY, add_class
 
 SETTINGS = TINY | {
     "backbone.taps": ("blocks.4",),
-    "train.epochs": 20.0,  # 40 steps
     "train.stage_two_epoch": 4.0,
     "train.checkpoint_every": 2,
 }
 STEPS = 40
+STEPS_AN_EPOCH = 2
 EX_TEMPFAIL = 75
 PARTS = ("params", "opt_state", "constants", "calibration")
 UNREAD = ("_CHECKPOINT_METADATA", "commit_success.txt")  # orbax's; only whether they are there matters
@@ -39,8 +39,8 @@ WRITES = {"cache": "cache/*.tmp-*", "checkpoint": "checkpoints/*.orbax-checkpoin
 class Soak:
     """Runs of one config over the same images, each in its own folder below `place`."""
 
-    def __init__(self, place: Path, seed: int):
-        self.place, self.random = place, random.Random(seed)
+    def __init__(self, place: Path, seed: int, steps: int):
+        self.place, self.random, self.steps = place, random.Random(seed), steps
         self.hits, self.restarts, self.rounds = collections.Counter(), 0, 0
         for name in ("brick", "grass"):
             add_class(place / "images", name, test=0)
@@ -51,6 +51,7 @@ class Soak:
     def start(self, workdir: Path) -> subprocess.Popen:
         """The training command, always the same."""
         flags = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+        flags += [f"--config.train.epochs={self.steps / STEPS_AN_EPOCH}"]
         flags += [f"--config.data.root={self.place / 'images'}", f"--workdir={workdir}"]
         command = [sys.executable, ROOT / "train.py", f"--config={ROOT}/configs/hgad_folder.py", *flags]
         environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
@@ -140,7 +141,7 @@ class Soak:
         """The last checkpoint with that of the run left alone, bit for bit."""
         self.rounds += 1
         reference, found = (
-            arrays(w / "checkpoints" / str(STEPS)) for w in (self.place / "reference", workdir)
+            arrays(w / "checkpoints" / str(self.steps)) for w in (self.place / "reference", workdir)
         )
         assert reference.keys() == found.keys()
         different = [key for key in reference if reference[key] != found[key]]
@@ -180,9 +181,9 @@ def arrays(checkpoint: Path) -> dict[str, tuple]:
     return found
 
 
-def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int) -> Soak:
+def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int, steps: int = STEPS) -> Soak:
     """Spends all kills, then all damages; raises AssertionError at the first difference."""
-    run = Soak(place, seed)
+    run = Soak(place, seed, steps)
     plan = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
     run.random.shuffle(plan)
     phases = ["cache", "checkpoint", "any", "checkpoint", "any"]

@@ -194,7 +194,15 @@ def random_params(abstract: Params, seed: int) -> Params:
 
 def expected_tensors(spec: Spec, dialect: str) -> dict[str, Shape]:
     """Name -> shape of every tensor that a complete state dict has (counters of batches aside)."""
-    shapes = _shapes(abstract_params(spec, ("logits", *spec.taps)))
+    return _tensors(spec, dialect, _whole(spec))
+
+
+def _whole(spec: Spec) -> dict[Path, Shape]:
+    """Shapes of all parameters of the network."""
+    return _shapes(abstract_params(spec, ("logits", *spec.taps)))
+
+
+def _tensors(spec: Spec, dialect: str, shapes: dict[Path, Shape]) -> dict[str, Shape]:
     return {name: shape for part in spec.dialects[dialect]() for name, shape in part.tensors(shapes).items()}
 
 
@@ -221,8 +229,11 @@ def convert(state: State, spec: Spec, abstract: Params, *, name: str, file: str)
       UserError: tensors are missing, left over, or of another shape or dtype, be they wanted or not; the
         message lists all of them.
     """
-    dialect = _dialect(state, spec)
-    _check(state, expected_tensors(spec, dialect), name, file)
+    whole = _whole(spec)
+    tensors = {dialect: _tensors(spec, dialect, whole) for dialect in spec.dialects}
+    # That with the most names in common; the first one if there are none at all.
+    dialect = max(tensors, key=lambda d: len(state.keys() & tensors[d].keys()))
+    _check(state, tensors[dialect], name, file)
     shapes, params = _shapes(abstract), {}
     for part in spec.dialects[dialect]():
         if part.leaves[0] in shapes:
@@ -233,15 +244,6 @@ def convert(state: State, spec: Spec, abstract: Params, *, name: str, file: str)
 
 def _shapes(abstract: Params) -> dict[Path, Shape]:
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(abstract).items()}
-
-
-def _dialect(state: State, spec: Spec) -> str:
-    """The dialect with the most names in common; the first one if there are none at all."""
-
-    def common(dialect: str) -> int:
-        return len(state.keys() & expected_tensors(spec, dialect).keys())
-
-    return max(spec.dialects, key=common)
 
 
 def _check(state: State, expected: dict[str, Shape], name: str, file: str) -> None:
