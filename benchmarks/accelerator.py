@@ -2,8 +2,8 @@
 
     python benchmarks/accelerator.py --root=my_images
 
-On the device that jax chooses, the default settings are trained for some steps, twice: with the couplings'
-subnets multiplied as the device likes best (on recent GPUs TF32, on TPUs bfloat16), and with all bits. Then
+On the device that jax chooses, the default settings are trained for some steps, twice: with the products of
+flow and first layer as the device likes best (on recent GPUs TF32, on TPUs bfloat16), and with all bits. Then
 the same images go through the backbone, and their features through the trained model, on that device and on
 the CPU. Differences are of the same parameters, features and images:
 
@@ -75,6 +75,8 @@ def _problem(args: argparse.Namespace) -> Problem:
 
 def measure(problem: Problem, device: Any, cpu: Any, *, steps: int, images: int) -> dict[str, Any]:
     """All figures: of the backbone, and by precision of training and of the trained model."""
+    if not problem.dataset.test:
+        raise UserError("There are no test images to compare the devices on: expected <class>/test/ in --root.")
     chosen = np.linspace(0, len(problem.dataset.test) - 1, images).astype(int)
     records = [problem.dataset.test[i] for i in chosen]
     found = {"device": device.device_kind, "features": compare_features(problem, records, device, cpu)}
@@ -133,7 +135,7 @@ def table(found: dict[str, Any]) -> str:
     lines = [
         f"{found['device']}: features differ from the CPU's by {found['features']:.1e}",
         "",
-        "| products of subnets | ms a step | s to compile | log-likelihood | its deviation | classes |",
+        "| products | ms a step | s to compile | log-likelihood | its deviation | classes |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in PRECISIONS:

@@ -9,7 +9,6 @@ import pytest
 from hgad_jax.backbones.levels import feature_levels
 from hgad_jax.detectors.padim import padim
 from hgad_jax.detectors.spade import spade
-from hgad_jax.precision import EXACT
 from hgad_jax.resize import resize_aligned
 from hgad_jax.scoring.maps import smooth
 
@@ -55,4 +54,4 @@ CASES = {
 def test_all_bits_are_asked_for(name):
     found = precisions(*CASES[name]())
     assert found, "no product at all"
-    assert set(found) == {(EXACT, EXACT)}
+    assert set(found) == {(jax.lax.Precision.HIGHEST,) * 2}
