@@ -76,7 +76,7 @@ def _problem(args: argparse.Namespace) -> Problem:
 def measure(problem: Problem, device: Any, cpu: Any, *, steps: int, images: int) -> dict[str, Any]:
     """All figures: of the backbone, and by precision of training and of the trained model."""
     if not problem.dataset.test:
-        raise UserError("There are no test images to compare the devices on: expected <class>/test/ in --root.")
+        raise UserError("No test images to compare the devices on: expected <class>/test/ in --root.")
     chosen = np.linspace(0, len(problem.dataset.test) - 1, images).astype(int)
     records = [problem.dataset.test[i] for i in chosen]
     found = {"device": device.device_kind, "features": compare_features(problem, records, device, cpu)}
