@@ -14,7 +14,7 @@ of an image under the Gaussians of each class costs matrix products, not a pass 
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from hgad_jax.flows.grid import Grid, take
+from hgad_jax.flows.tiles import sorted_into_tiles
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
 
@@ -55,17 +56,26 @@ def identity_affine(channels: int) -> Affine:
     )
 
 
-def _of_group(layer: Affine, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """All images under one group's statistics (no axis G): z − offset, and log|det| `[h, w]`."""
-    centred = x - jnp.broadcast_to(layer.mean, x.shape)
-    log_det = jnp.broadcast_to(layer.log_det[layer.regions], x.shape[1:3])
-    return _multiply(centred, layer.matrix, layer.regions), log_det
+def _on_device(*arrays: Any) -> Any:
+    """NumPy's cannot be indexed by what a loop traces."""
+    return jax.tree.map(jnp.asarray, arrays)
 
 
-def _multiply(x: jax.Array, matrices: jax.Array, regions: jax.Array) -> jax.Array:
+def _of_group(layer: Affine, group: jax.Array | int, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """All images under one group's statistics: z − offset, and log|det| `[h, w]`."""
+    centred = x - jnp.broadcast_to(layer.mean[group], x.shape)
+    log_det = jnp.broadcast_to(layer.log_det[group][layer.regions[group]], x.shape[1:3])
+    return _multiply(centred, layer, group), log_det
+
+
+def _multiply(x: jax.Array, layer: Affine, group: jax.Array | int) -> jax.Array:
     """x `[B, h, w, C]` times the matrix of each position's region."""
-    if matrices.shape[0] == 1:
-        return x @ matrices[0]
+    num_regions = layer.matrix.shape[1]
+    if num_regions == 1:
+        return x @ layer.matrix[group, 0]
+    # A group's matrices are never taken out of the others, which would copy them all.
+    matrices = layer.matrix.reshape(-1, *layer.matrix.shape[2:])
+    regions = group * num_regions + layer.regions[group]
 
     def position_by_position(x, matrices, regions):
         b, h, w, c = x.shape
@@ -83,6 +93,8 @@ def _multiply(x: jax.Array, matrices: jax.Array, regions: jax.Array) -> jax.Arra
 def apply_affine(layer: Affine, x: jax.Array, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Features → z.
 
+    Images of a group are multiplied together: with many groups the work is at most twice that of one.
+
     Args:
       layer: of G groups.
       x: `[B, h, w, C]`.
@@ -91,19 +103,18 @@ def apply_affine(layer: Affine, x: jax.Array, groups: jax.Array) -> tuple[jax.Ar
     Returns:
       z `[B, h, w, C]` and log|det dz/dx| `[B, h, w]`.
     """
+    layer, x = _on_device(layer, x)
 
-    def take(carry, group):
-        index, statistics = group
-        z, log_det = carry
-        new_z, new_log_det = _of_group(statistics, x)
-        new_z = new_z + jnp.broadcast_to(statistics.offset, x.shape)
-        mine = (groups == index)[:, None, None]
-        z = jnp.where(jnp.broadcast_to(mine[..., None], x.shape), new_z, z)
-        new_log_det = jnp.broadcast_to(new_log_det, log_det.shape)
-        return (z, jnp.where(jnp.broadcast_to(mine, log_det.shape), new_log_det, log_det)), None
+    def under(group, x):
+        z, log_det = _of_group(layer, group, x)
+        return z + jnp.broadcast_to(layer.offset[group], x.shape), jnp.broadcast_to(log_det, x.shape[:-1])
 
-    indices = jnp.arange(layer.mean.shape[0])
-    return jax.lax.scan(take, (jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)), (indices, layer))[0]
+    num_groups = len(layer.mean)
+    if num_groups == 1:
+        return under(0, x)
+    tiles, group_of_tile, place = sorted_into_tiles(groups, num_groups)
+    of_tiles = jax.lax.map(lambda tile: under(tile[0], x[tile[1]]), (group_of_tile, tiles))
+    return tuple(rows.reshape(-1, *rows.shape[2:])[place] for rows in of_tiles)
 
 
 def at_positions(layer: Affine, grid: Grid) -> Affine:
@@ -128,12 +139,13 @@ def group_log_prob(layer: Affine, x: jax.Array) -> jax.Array:
 
     Summed over positions; the constant −(h·w·C/2)·ln 2π, the same for all groups, is left out.
     """
+    layer, x = _on_device(layer, x)
 
-    def log_prob(statistics):
-        z, log_det = _of_group(statistics, x)
+    def log_prob(group):
+        z, log_det = _of_group(layer, group, x)
         return log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3))
 
-    return jax.lax.map(log_prob, layer).T
+    return jax.lax.map(log_prob, jnp.arange(len(layer.mean))).T
 
 
 def most_likely(
@@ -150,22 +162,22 @@ def most_likely(
     Returns:
       What `apply_affine` gives per level; log p(image | group) `[B, G]`, summed over levels, in nats.
     """
+    layers, features = _on_device(tuple(layers), tuple(features))
 
     def take(carry, group):
         best, chosen = carry
-        index, statistics = group
-        found = [_of_group(s, x) for s, x in zip(statistics, features, strict=True)]
+        found = [_of_group(layer, group, x) for layer, x in zip(layers, features, strict=True)]
         log_prob = sum(log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3)) for z, log_det in found)
         # The first group even if it is not a number: that has to show in the end.
-        better = (index == 0) | (log_prob > best)
+        better = (group == 0) | (log_prob > best)
 
         def replace(old, new):
             where = better.reshape(-1, *(1,) * (old.ndim - 1))
             return jnp.where(jnp.broadcast_to(where, old.shape), jnp.broadcast_to(new, old.shape), old)
 
         new = (
-            (z + jnp.broadcast_to(s.offset, z.shape), log_det[None])
-            for (z, log_det), s in zip(found, statistics, strict=True)
+            (z + jnp.broadcast_to(layer.offset[group], z.shape), log_det[None])
+            for (z, log_det), layer in zip(found, layers, strict=True)
         )
         chosen = tuple(
             (replace(z, new_z), replace(log_det, new_log_det))
@@ -175,8 +187,7 @@ def most_likely(
 
     nothing = tuple((jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)) for x in features)
     start = jnp.full(len(features[0]), -jnp.inf, features[0].dtype), nothing
-    groups = jnp.arange(len(layers[0].mean))
-    (_, chosen), log_prob = jax.lax.scan(take, start, (groups, tuple(layers)))
+    (_, chosen), log_prob = jax.lax.scan(take, start, jnp.arange(len(layers[0].mean)))
     return chosen, log_prob.T
 
 

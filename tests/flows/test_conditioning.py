@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from hgad_jax.flows.conditioning import (
+    Affine,
     apply_affine,
     fit_affine,
     group_log_prob,
@@ -181,6 +182,29 @@ def test_both_formulas_equal_float64(data, per_class, regions):
         squares = ((z - exact(layer).offset[group]) ** 2).sum((1, 2, 3))
         expected.append(log_det.sum((1, 2)) - 0.5 * squares)
     np.testing.assert_allclose(group_log_prob(layer, features), np.stack(expected, -1), rtol=2e-5)
+
+
+@pytest.mark.usefixtures("formula")
+@pytest.mark.parametrize("images", [1, 3, 40])
+def test_many_groups_few_of_them_there_equal_float64(images):
+    """With layers of any numbers, so that none stands in for another."""
+    rng, num_groups, regions = np.random.default_rng(images), 17, 5
+    layer = Affine(
+        mean=rng.normal(size=(num_groups, H, W, C)).astype(np.float32),
+        matrix=rng.normal(size=(num_groups, regions, C, C)).astype(np.float32),
+        regions=rng.integers(regions, size=(num_groups, H, W), dtype=np.int32),
+        offset=rng.normal(size=(num_groups, C)).astype(np.float32),
+        log_det=rng.normal(size=(num_groups, regions)).astype(np.float32),
+    )
+    layer = jax.tree.map(jax.numpy.asarray, layer)
+    features = rng.normal(size=(images, H, W, C)).astype(np.float32)
+    groups = rng.choice([0, 3, 4, 16], images)
+    for actual, expected in zip(
+        apply_affine(layer, features, jax.numpy.asarray(groups)),
+        exact_apply(layer, features, groups),
+        strict=True,
+    ):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("platform", "batched"), [("cpu", False), ("cuda", True)])
