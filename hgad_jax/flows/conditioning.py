@@ -23,7 +23,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from hgad_jax.flows.grid import Grid, take
-from hgad_jax.flows.tiles import sorted_into_tiles
+from hgad_jax.flows.grouping import sorted_into_tiles
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hgad_jax.flows.tiles import sorted_into_tiles
+from hgad_jax.flows.grouping import sorted_into_tiles
 
 sort = jax.jit(sorted_into_tiles, static_argnums=1)
 over_sizes = pytest.mark.parametrize(
