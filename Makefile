@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo compare test test-all soak lint clean
+.PHONY: demo compare test test-all test-torch soak lint clean
 
 demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; a few minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
@@ -16,13 +16,19 @@ MINUTES ?= 5
 compare: $(VENV)/.demo  ## every detector, the same time for each; over an hour; docs/detectors.md
 	$(BIN)/python benchmarks/compare.py --magnetic-tile="$(MAGNETIC_TILE)" --minutes=$(MINUTES) --out=runs/compare
 
+# A file's tests on one worker, so that what they share is made once; in the order of tests/conftest.py.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.test  ## everything that is not marked slow
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: $(VENV)/.test  ## slow tests too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
-soak: $(VENV)/.test  ## kills training 50 times and compares; about a quarter of an hour
+test-torch: $(VENV)/.torch  ## what is compared with PyTorch, timm and anomalib, which it installs
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" tests/benchmarks tests/parity
+
+soak: $(VENV)/.test  ## kills training 50 times and compares; about twenty minutes
 	$(BIN)/python tests/soak.py --kills=50 --terms=10 --damages=10
 
 lint: $(VENV)/.dev
@@ -39,6 +45,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[elpv,test]'
+	touch $@
+
+$(VENV)/.torch: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench,elpv,parity,test]'
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=0, help="fewer, to try it out; 0: all")
     args = parser.parse_args()
     host.use_cores()
+    host.keep_compiled()
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,7 +82,7 @@ def measure(
     name: str, variant: Variant, problems: Problems, args: argparse.Namespace, out: Path
 ) -> list[dict[str, Any]]:
     """What the variant gives with each seed; what an earlier call found is read."""
-    folder = out / re.sub(r"\W+", "_", name)
+    folder = out / folder_name(name)
     folder.mkdir(exist_ok=True)
     config = problems.config("default")
     config.update_from_flattened_dict(variant.keys)
@@ -96,6 +97,11 @@ def measure(
             say(f"{name}, seed {seed}: image AUROC {result['image_auroc']:.4f}, {result['seconds']:.0f} s")
         results.append(result)
     return results
+
+
+def folder_name(variant: str) -> str:
+    """Of the results of a variant, by its name."""
+    return re.sub(r"\W+", "_", variant)
 
 
 def _make(config: Any, problems: Problems) -> tuple[Any, Judge]:

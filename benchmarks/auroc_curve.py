@@ -11,7 +11,7 @@ from typing import Any
 import auroc_sides
 from auroc_judge import Judge, Problem
 from auroc_report import REFERENCE
-from auroc_speed import seconds_per_batch
+from auroc_speed import seconds_per_pass
 from tqdm import tqdm
 
 from hgad_jax.cli import say
@@ -20,7 +20,6 @@ from hgad_jax.training import interrupt, workdir
 
 _EARLY = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)  # minutes at which models are evaluated; then every ten
 _CURVE, _STATE = "curve.json", "state"
-_TRIAL = 20  # batches that tell how many passes fill the budget of `default`
 
 
 def points(minutes: float) -> list[float]:
@@ -99,11 +98,10 @@ def _make_side(name: str, problem: Problem, seed: int, epochs: float | None) -> 
 
 
 def epochs_in_budget(problem: Problem, seed: int, minutes: float) -> float:
-    """How many passes fit into so many minutes, by some batches that are thrown away."""
+    """How many passes fit into so many minutes, by one that is thrown away."""
     trial = auroc_sides.JaxSide(problem, seed)
     trial.begin()
-    per_pass = seconds_per_batch(trial, _TRIAL) * trial.per_pass
-    return max(60 * minutes / per_pass, 1 / trial.per_pass)
+    return max(60 * minutes / seconds_per_pass(trial), 1 / trial.per_pass)
 
 
 def _add_point(curve: dict[str, Any], side: auroc_sides.Side, found: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@
 
 DIR holds the magnetic tile set as a class folder (train/, test/, ground_truth/), or a folder with that folder
 in it; ELPV comes as a package (extra `elpv`). The backbone is EfficientNet-Lite0 at 256 px for all, and its
-features are computed once, by the first detector. Each has the same budget: an epoch that is thrown away
+maps are taken as it gives them (HGAD's default would equalize them), so that only the detectors differ; they
+are computed once, before any clock runs. Each has the same budget: an epoch that is thrown away
 tells how long a step takes, compilation apart, and the number of epochs is set so that training fills the
 budget, at most `--epochs`. PaDiM and SPADE take the time that they take. Scores are calibrated, and no
 detector is told an image's class. Nothing is chosen by looking at a test label.
@@ -29,6 +30,7 @@ from configs import cflow, default, fastflow, padim, spade  # noqa: E402
 from hgad_jax.evaluation.evaluate import evaluate  # noqa: E402
 from hgad_jax.evaluation.scorer import load_scorer  # noqa: E402
 from hgad_jax.training import host, loop  # noqa: E402
+from hgad_jax.training.setup import build_model, cached_features, load_usable  # noqa: E402
 from hgad_jax.training.workdir import write_atomically  # noqa: E402
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
@@ -47,7 +49,6 @@ FLOOR = "Gaussian"  # the untrained floor: HGAD's first layer with one Gaussian 
 def _floor(dataset: str):
     config = default.get_config()
     config.data.name = dataset
-    config.backbone.update(default.PLAIN)
     config.detector.update(regions=0)
     config.train.epochs = 0.0
     return config
@@ -111,6 +112,7 @@ def run(name: str, dataset: str, args: argparse.Namespace, out: Path) -> dict:
         return json.loads(finished.read_text())
     config = make_config(name, dataset, args, out)
     _say(f"{name} on {dataset}")
+    fill_cache(config, folder / "run")
     if config.train.epochs:
         config.train.epochs = epochs_in_budget(config, folder / "timing", args)
     start = time.perf_counter()
@@ -131,12 +133,20 @@ def run(name: str, dataset: str, args: argparse.Namespace, out: Path) -> dict:
 def make_config(name: str, dataset: str, args: argparse.Namespace, out: Path):
     """The detector's default config on a dataset."""
     config = DETECTORS[name]("elpv" if dataset == "elpv" else "folder")
+    config.backbone.update(default.PLAIN)
     config.data.image_size = args.image_size
     config.cache.dir = str(out / "cache")
     if dataset == "magnetic_tile":
         config.data.root = str(_class_folder(Path(args.magnetic_tile), out))
         config.data.follow_links = True  # to the folder given
     return config
+
+
+def fill_cache(config, folder: Path) -> None:
+    """Computes the features, unless a detector before has."""
+    dataset = load_usable(config, folder, _say)
+    levels = build_model(config, len(dataset.classes)).levels
+    cached_features(config, levels, dataset.train, config.cache.dir, _say)
 
 
 def _class_folder(root: Path, out: Path) -> Path:

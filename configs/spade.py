@@ -1,6 +1,6 @@
 """SPADE: keys, presets and backbones that the configs `spade_*.py` share.
 
-Presets: `default` and `paper` (Cohen & Hoshen, 2020: published scores, smoothed maps, all images kept).
+Presets: `default` and `paper` (Cohen & Hoshen, 2020: published scores, smoothed maps).
 """
 
 import ml_collections

@@ -47,8 +47,15 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
         except KeyboardInterrupt:
             _fail("Interrupted. Running the same command again goes on from the last checkpoint.")
 
+    show_any_name()
     with _config_errors():
         app.run(guarded, flags_parser=_parse)
+
+
+def show_any_name() -> None:
+    """Lets names of files that are not UTF-8 be printed, escaped, as they are to standard error anyhow."""
+    if hasattr(sys.stdout, "reconfigure"):  # it may be closed, or a notebook's
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _terminated(*_: object) -> None:

@@ -1,11 +1,12 @@
 """Checks of a config's values, before anything long starts."""
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
-from hgad_jax.detectors import DETECTORS, FITTED
+from hgad_jax.detectors import DETECTORS, FITTED, MIXING
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.decision import manual_value
@@ -39,7 +40,7 @@ _AT_LEAST = {
     "backbone.equalize": 0,
     "detector.num_blocks": 1,
     "detector.condition_channels": 0,
-    "detector.hidden_ratio": 0,
+    "detector.hidden_ratio": 1e-3,
     "detector.num_centres": 1,
     "detector.shrinkage": 0,
     "detector.regions": 0,
@@ -58,6 +59,11 @@ _AT_LEAST = {
     "train.micro_batches": 1,
     "train.positions": 0,
     "train.epochs": 0,
+    "train.stage_two_epoch": 0,
+    "train.warmup_epochs": 0,
+    "train.hold_epochs": 0,
+    "train.clip_norm": 0,
+    "train.weight_decay": 0,
     "train.learning_rate": 0,
     "train.patience": 0,
     "train.log_every": 1,
@@ -82,6 +88,12 @@ _AT_MOST = {
     "scoring.ordinary_fraction": 1,
     "scoring.top_fraction": 1,
     "detector.label_smoothing": 1,
+    # Schedules count steps, of which there is no infinite number.
+    "train.epochs": 1e6,
+    "train.stage_two_epoch": 1e6,
+    "train.warmup_epochs": 1e6,
+    "train.hold_epochs": 1e6,
+    "train.patience": 1e6,
 }
 
 
@@ -112,10 +124,7 @@ def validate(config: Any, num_devices: int) -> None:
         problems.append(
             f"scoring.threshold is {config.scoring.threshold!r}, expected 'conformal' or a finite number"
         )
-    problems += _detector_problems(config.detector, num_devices)
-    if config.detector.name in FITTED and config.train.epochs:
-        name = config.detector.name
-        problems.append(f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained")
+    problems += _detector_problems(config, num_devices)
     if config.train.patience and config.train.keep != "best":
         problems.append(
             f"train.patience is {config.train.patience}, expected 0 with train.keep={config.train.keep!r}: "
@@ -125,6 +134,9 @@ def validate(config: Any, num_devices: int) -> None:
         values = tuple(numbers)
         if values and not (len(values) == 3 and all(0 < v <= 1 for v in values)):
             problems.append(f"{key} is {values}, expected () or three numbers above 0 and up to 1")
+    scales = tuple(config.backbone.scales)
+    if not scales or any(scale < 1 or scale != int(scale) for scale in scales):
+        problems.append(f"backbone.scales is {scales}, expected whole numbers from 1 on, such as (1, 2)")
     sides = tuple(config.backbone.neighbours)
     if any(side < 1 or side % 2 == 0 for side in sides):
         problems.append(f"backbone.neighbours is {sides}, expected odd numbers")
@@ -155,8 +167,28 @@ def _present(config: Any, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
             yield key, values[name]
 
 
-def _detector_problems(detector: Any, num_devices: int) -> Iterator[str]:
-    """What concerns several keys of the detector, or no bound."""
+def _detector_problems(config: Any, num_devices: int) -> Iterator[str]:
+    """What concerns the detector and more than a bound of one key."""
+    detector, name = config.detector, config.detector.name
+    if name not in DETECTORS:
+        return  # said already
+    signature = inspect.signature(DETECTORS[name]).parameters
+    needed = {key for key, p in signature.items() if p.default is p.empty} - {"num_classes"}
+    given = set(detector) - {"name"}
+    if needed - given or given - set(signature):
+        example = ", ".join(sorted(given - set(signature) or needed - given)[:3])
+        yield (
+            f"detector.name is {name!r}, but other keys of this config are of another detector ({example}). "
+            f"Start from a config of its own: --config=configs/{name}_folder.py or another {name}_*.py"
+        )
+        return
+    if config.scoring.classes == "mixture" and name not in MIXING:
+        yield (
+            f"scoring.classes is 'mixture', expected 'inferred' or 'given': {name} has no model of the "
+            f"mixture, {' and '.join(MIXING)} has"
+        )
+    if name in FITTED and config.train.epochs:
+        yield f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained"
     channels = detector.get("condition_channels", 0)
     if channels % 4:
         yield f"detector.condition_channels is {channels}, expected a multiple of 4"

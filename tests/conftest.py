@@ -35,5 +35,6 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(items):
-    """The longest test first, so that at the end no worker is left alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_soak.py")
+    """The longest files first, so that at the end no worker is left alone with one of them."""
+    long = ("training", "evaluation", "detectors")
+    items.sort(key=lambda item: (item.path.name != "test_soak.py", item.path.parent.name not in long))

@@ -116,7 +116,7 @@ class Soak:
         return "between writes" if "training:" in said else "before training"
 
     def damage(self, workdir: Path) -> bool:
-        """Cuts short or flips a bit of a file of the newest checkpoint; False without two to choose from."""
+        """Cuts short or flips a bit of a file of the newest checkpoint; False without one before it."""
         steps = sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit())
         if len(steps) < 2:
             return False
@@ -195,12 +195,14 @@ def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int, steps:
             through = run.interrupt(workdir, plan[-1], phases[len(plan) % len(phases)])
             if not through:
                 plan.pop()
-        run.finish(workdir)
+        if not through:
+            run.finish(workdir)
         run.compare(workdir)
-    for _ in range(damages):
-        workdir = place / f"run{(number := number + 1)}"
-        while not run.damage(workdir):
-            run.interrupt(workdir, signal.SIGKILL, "checkpoint")
+    if damages and not number:
+        run.finish(place / f"run{(number := 1)}")
+    for _ in range(damages):  # of the last run, which goes on from the checkpoint before
+        workdir = place / f"run{number}"
+        assert run.damage(workdir), "two checkpoints are kept"
         run.compare(workdir)
     return run
 

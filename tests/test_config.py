@@ -257,7 +257,11 @@ def refused(changes):
         ("data.tile_overlap", 0.6, "0.6, expected at most 0.5"),
         ("detector.num_blocks", 0, "0, expected at least 1"),
         ("detector.condition_channels", 6, "6, expected a multiple of 4"),
+        ("detector.hidden_ratio", 0.0, "0.0, expected at least 0.001"),
         ("train.epochs", -1.0, "-1.0, expected at least 0"),
+        ("train.epochs", float("inf"), "inf, expected at most 1000000.0"),
+        ("train.stage_two_epoch", float("inf"), "inf, expected at most 1000000.0"),
+        ("train.clip_norm", -1.0, "-1.0, expected at least 0"),
         ("train.checkpoint_every", 0, "0, expected at least 1"),
         ("calibration.fraction", 0.6, "0.6, expected at most 0.5"),
         ("calibration.min_images", 1, "1, expected at least 2"),
@@ -275,6 +279,8 @@ def refused(changes):
         ("backbone.mean", (0.5,), "(0.5,), expected () or three numbers"),
         ("backbone.equalize", -0.1, "-0.1, expected at least 0"),
         ("backbone.neighbours", (3, 2), "(3, 2), expected odd numbers"),
+        ("backbone.scales", (1, 0), "(1, 0), expected whole numbers from 1 on"),
+        ("backbone.scales", (1, 1.5), "(1, 1.5), expected whole numbers from 1 on"),
         ("backbone.std", (0.2, 0.2, 0.0), "(0.2, 0.2, 0.0), expected () or three numbers"),
     ],
 )
@@ -293,6 +299,35 @@ def test_a_negative_seed_is_refused():
 def test_patience_without_a_best_state_is_refused():
     (line,) = refused({"train.patience": 3.0, "train.keep": "last"})
     assert line.startswith("config.train.patience is 3.0, expected 0 with train.keep='last'")
+
+
+@pytest.mark.parametrize("name", ["cflow", "padim"])
+def test_a_detector_with_the_keys_of_another_is_refused_with_where_its_own_are(name):
+    (line,) = refused({"detector.name": name})
+    assert line.startswith(f"config.detector.name is '{name}', but other keys of this config are of another")
+    assert f"--config=configs/{name}_folder.py" in line
+    assert (ROOT / "configs" / f"{name}_folder.py").exists()
+
+
+@pytest.mark.parametrize("module", [cflow, fastflow, padim, spade])
+def test_a_mixture_over_classes_is_refused_before_the_training(module):
+    config = module.get_config(dataset="folder")
+    config.scoring.classes = "mixture"
+    with pytest.raises(
+        UserError, match=r"^config\.scoring\.classes is 'mixture', expected 'inferred' or 'given'"
+    ):
+        validate(config, num_devices=1)
+
+
+def test_only_classes_with_centres_need_a_channel_each():
+    """HGAD's lie on axes of the latent space."""
+    with pytest.raises(
+        UserError, match=r"41 classes, but the level of 8×8 positions .* has only 40 channels"
+    ):
+        build_model(tiny_config("data", backbone__taps=("blocks.2",)), 41)
+    config = padim.get_config(dataset="folder")
+    config.backbone.taps, config.data.image_size = ("blocks.2",), 64
+    assert build_model(config, 41).num_classes == 41
 
 
 def test_wrong_values_are_reported_together():

@@ -5,6 +5,7 @@ stored when it is whole: of the announced length, of the right hash, and with th
 """
 
 import hashlib
+import http.client
 import os
 import re
 import tempfile
@@ -80,7 +81,7 @@ def fetch(choice: Choice, hosts: Hosts, *, log: Callable[[str], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_remains(path)
         _download_and_store(choice, url, path)
-    except (OSError, ValueError) as error:  # urllib's and http.client's errors are among these
+    except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's are among these
         raise UserError(f"cannot download {url}: {_reason(error)}") from error
     log(f"{choice.full_name}: stored as {path}, SHA-256 {recorded_hash(choice)}")
     return path

@@ -16,6 +16,7 @@ class Levels(NamedTuple):
 
     sizes: tuple[tuple[int, int, int], ...]  # (h, w, C) of each level
     weights_hash: str  # names the backbone, its weights, its dtype and what is done to its maps
+    backbone_hash: str  # of its weights alone: SHA-256 of their file, or "random:<seed>"
     variables: Any  # the backbone's parameters, passed to `apply`
     apply: Callable  # (variables, uint8 [B, S, S, 3]) → tuple of float32 [B, h, w, C]; jitted
 
@@ -75,4 +76,4 @@ def feature_levels(
     changes = scaled | ({"equalize": equalize} if equalize else {})
     changes |= {"neighbours": tuple(neighbours)} if neighbours else {}
     identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in changes.items())])
-    return Levels(sizes, identity, backbone.variables, jax.jit(apply))
+    return Levels(sizes, identity, backbone.weights_hash, backbone.variables, jax.jit(apply))

@@ -1,6 +1,7 @@
 """Where weights come from: a Python package, the cache that `fetch` fills, or a file of the user's."""
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ class Weights(NamedTuple):
     state: dict[str, np.ndarray]
     path: Path
     sha256: str  # of the file, 64 hexadecimal digits
+
+
+_NAMES = ("auto", "package", "cache", "random")
+
+
+def absolute_source(source: str) -> str:
+    """A source as it is to be kept: the path of a file becomes absolute, a name stays."""
+    return source if source in _NAMES else os.path.abspath(os.path.expanduser(source))
 
 
 def read_weights(choice: Choice, source: str | Path) -> Weights:

@@ -11,6 +11,7 @@ import sys
 import ml_collections
 from absl import logging
 
+from hgad_jax import cli
 from hgad_jax.data import explicit, own, prepare
 from hgad_jax.data.check import check
 from hgad_jax.errors import UserError
@@ -19,6 +20,7 @@ from hgad_jax.errors import UserError
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
     args = _parser().parse_args(arguments)
+    cli.show_any_name()
     logging.set_verbosity(logging.ERROR)  # what reading warns of is in the report
     try:
         return args.run(args)

@@ -8,7 +8,9 @@
 DIR may also be the folder of one class itself. For other layouts see `explicit`.
 """
 
+import collections
 import os
+import shlex
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -61,8 +63,13 @@ def load(root: str, *, follow_links: bool = False, on_error: str = "raise") -> D
     return to_dataset(scan(root, follow_links=follow_links), on_error=on_error)
 
 
-def to_dataset(listing: Listing, *, on_error: str) -> Dataset:
+def to_dataset(listing: Listing, *, on_error: str, check: str = "") -> Dataset:
     """Make a dataset of what was found, or say what is wrong with it.
+
+    Args:
+        listing: what was found.
+        on_error: "raise", or "skip" to leave out what is wrong, with a warning.
+        check: arguments by which `python -m hgad_jax.data check` finds the same; the root if not given.
 
     Raises:
         UserError: there are problems and `on_error` is "raise", or nothing is left.
@@ -75,7 +82,7 @@ def to_dataset(listing: Listing, *, on_error: str) -> Dataset:
     if on_error == "raise":
         raise_all(
             listing.problems,
-            hint=f"python -m hgad_jax.data check {listing.root} lists every file; "
+            hint=f"python -m hgad_jax.data check {check or shlex.quote(listing.root)} lists every file; "
             "--config.data.on_error=skip leaves these out.",
         )
     for problem in merged(listing.problems):
@@ -165,8 +172,8 @@ def match_masks(
     """Match masks to defective test images by name: `<stem>_mask` or `<stem>`.
 
     Args:
-        tree: gets a problem for masks without an image, two masks for one image, and defective images
-            without a mask in a class that has masks.
+        tree: gets a problem for masks without an image, two masks for one image or two images for one mask,
+            and defective images without a mask in a class that has masks.
         folder: of the masks, for messages.
         tests: images by defect, or by whatever tells apart folders with the same names.
         available: masks by the same.
@@ -175,7 +182,7 @@ def match_masks(
         Image → mask, and the images that have to be left out.
     """
     masks: dict[str, str] = {}
-    unused, double = [], set()
+    unused, double, shared = [], set(), set()
     for defect, paths in available.items():
         by_stem: dict[str, list[str]] = {}
         for path in paths:
@@ -188,14 +195,18 @@ def match_masks(
                     double.add(image)
         matched = {stem(masks[image]) for image in tests.get(defect, ()) if image in masks}
         unused += [path for path in paths if stem(path) not in matched]
+        uses = collections.Counter(masks[image] for image in tests.get(defect, ()) if image in masks)
+        shared |= {image for image in tests.get(defect, ()) if uses[masks.get(image)] > 1}
     bare = [i for defect, paths in tests.items() if defect != GOOD for i in paths if i not in masks]
     if masks or unused:
-        _report(tree, folder, masks, unused, double, bare)
-    refused = double | (set(bare) if masks else set())
+        _report(tree, folder, masks, unused, double, shared, bare)
+    refused = double | shared | (set(bare) if masks else set())
     return {image: mask for image, mask in masks.items() if image not in refused}, refused
 
 
-def _report(tree: Tree, folder: str, masks, unused: list[str], double: set[str], bare: list[str]) -> None:
+def _report(
+    tree: Tree, folder: str, masks, unused: list[str], double: set[str], shared: set[str], bare
+) -> None:
     if unused:
         summary = f"'{folder}': {len(unused)} masks without an image of the same name in test/<defect>"
         remedy = (
@@ -206,6 +217,10 @@ def _report(tree: Tree, folder: str, masks, unused: list[str], double: set[str],
     if double:
         summary = f"'{folder}': {len(double)} images have two masks"
         tree.problems.append(Problem(summary, tuple(sorted(double)), "Take one of the two masks away."))
+    if shared:
+        summary = f"'{folder}': {len(shared)} images differ in their suffix only, so that they have one mask"
+        remedy = "Rename the image that the mask is not of, and give it its own."
+        tree.problems.append(Problem(summary, tuple(sorted(shared)), remedy))
     if masks and bare:
         summary = f"'{folder}': {len(masks)} defective images have a mask but {len(bare)} have none"
         remedy = (

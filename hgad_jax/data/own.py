@@ -1,6 +1,7 @@
 """The dataset "folder": a user's own images, in MVTec AD's layout or from folders named one by one."""
 
 import os
+import shlex
 from typing import Any
 
 from hgad_jax.data import explicit, folder
@@ -15,7 +16,15 @@ def load(data: Any) -> Dataset:
     Raises:
         UserError: no folder is named, or whatever is wrong with the folders.
     """
-    return to_dataset(scan(data), on_error=data.on_error)
+    return to_dataset(scan(data), on_error=data.on_error, check=_check_arguments(data))
+
+
+def _check_arguments(data: Any) -> str:
+    """What `python -m hgad_jax.data check` has to be told to find the same."""
+    given = [data.root] if data.root else []
+    for key, dirs in _dirs(data).items():
+        given += [f"--{key.replace('_', '-')}={path}" for path in dirs]
+    return shlex.join([*given, "--follow-links"] if data.follow_links else given)
 
 
 def scan(data: Any) -> Listing:

@@ -7,6 +7,7 @@ import functools
 import glob
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,9 +65,10 @@ def _load(name: str, options: Options, *, within: bool = False) -> Dataset:
     builder = _builder(name)
     spec = builder.spec
     _show_licence(spec.title, spec.page, spec.licence)
-    root = _root(name, spec, options.root, within)
     directory = directory_of(options)
     folder = os.path.join(directory, name, str(builder.VERSION))
+    # Once it is prepared, what it was made from is not needed.
+    root = _root(name, spec, options.root, within=within, prepared=os.path.isdir(folder))
     stored = _stored(builder, root, directory, folder, options)
     if stored.differences and not options.allow_partial:
         raise UserError(
@@ -109,16 +111,24 @@ def _builder(name: str) -> Any:
     return getattr(importlib.import_module(f"hgad_jax.data.datasets.{name}"), _BUILDERS[name])
 
 
-def _root(name: str, spec: Any, root: str, within: bool) -> str | None:
-    """The folder with the user's files; None where there is none any more."""
-    if not root and not within:
+def _root(name: str, spec: Any, root: str, *, within: bool, prepared: bool) -> str | None:
+    """The folder with the user's files; None where there is none any more, or none is needed."""
+    if not root and not within and not prepared:
         root = spec.default_root()
     if not root:
         return None
     root = os.path.abspath(os.path.expanduser(root))
     below = os.path.join(root, name)
-    chosen = below if within or os.path.isdir(below) else root
+    chosen = below if within or _is_download(below) else root
     return chosen if os.path.isdir(chosen) and os.listdir(chosen) else None
+
+
+def _is_download(folder: str) -> bool:
+    """Whether there is anything in a folder but what was prepared: that may be kept beside the archives."""
+    from hgad_jax.data.datasets.index import UNFINISHED
+
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return any(not name.startswith(UNFINISHED) and not re.fullmatch(r"\d+\.\d+\.\d+", name) for name in names)
 
 
 def directory_of(options: Options) -> str:
@@ -153,7 +163,7 @@ def _prepare(builder: Any, root: str, directory: str, folder: str, options: Opti
 
     from hgad_jax.data.datasets import index
 
-    for leftover in glob.glob(os.path.join(glob.escape(directory), builder.name, "incomplete.*")):
+    for leftover in glob.glob(os.path.join(glob.escape(directory), builder.name, f"{index.UNFINISHED}*")):
         shutil.rmtree(leftover, ignore_errors=True)  # a killed preparation's, since we hold the lock
     made = builder(data_dir=directory, allow_partial=options.allow_partial, follow_links=options.follow_links)
     config = tfds.download.DownloadConfig(

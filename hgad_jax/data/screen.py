@@ -158,7 +158,8 @@ def screened(
 ) -> Dataset:
     """Decode every image and mask once and refuse, or leave out, those that cannot be used.
 
-    What was found is kept, so that the next start with the same files need not decode them again.
+    What was found is kept, so that the next start with the same files need not decode them again but for
+    those that could not be used: a disk that is back or a permission changes nothing that a file is known by.
 
     Args:
         dataset: listed, not decoded.
@@ -222,9 +223,12 @@ def _kept(records: Sequence[Record], directory: str, num_workers: int) -> Screen
     masks = [record._replace(path=record.mask) for record in records if record.mask is not None]
     digest = hashlib.sha256(f"{_VERSION}\n{fingerprint(records)}\n{fingerprint(masks)}".encode()).hexdigest()
     path = os.path.join(os.path.expanduser(directory), f"screened-{digest[:16]}.json")
-    damaged = (OSError, ValueError, TypeError, KeyError)
+    damaged = (OSError, ValueError, TypeError, KeyError, IndexError)
     with contextlib.suppress(*damaged), open(path, encoding="utf-8") as file:
-        return _from_json(json.load(file))
+        screening = _from_json(json.load(file))
+        errors = {index: inspect(records[index]).error for index in screening.errors}
+        if all(errors.values()):
+            return screening._replace(errors=errors)
     screening = summarise(inspect_all(records, num_workers=num_workers))
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)

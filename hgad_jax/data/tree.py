@@ -42,18 +42,22 @@ def folders(tree: Tree, folder: str) -> dict[str, str]:
     return found
 
 
-def images(tree: Tree, folder: str, *, recursive: bool = False) -> list[str]:
+def images(tree: Tree, folder: str, *, recursive: bool = False, above: tuple[str, ...] = ()) -> list[str]:
     """List the images in `folder`; what else is there is ignored with a note.
 
     Args:
         tree: it belongs to.
         folder: to look in; need not exist.
         recursive: whether to look in folders below, too.
+        above: the folders on the way there, as they are without links.
     """
-    found = []
+    found, above = [], (*above, os.path.realpath(folder))
     for entry in _entries(tree, folder):
         if recursive and entry.is_dir():
-            found += images(tree, entry.path, recursive=True)
+            if os.path.realpath(entry.path) in above:  # by links that lead round in a circle
+                tree.problems.append(_circle(entry.path))
+            else:
+                found += images(tree, entry.path, recursive=True, above=above)
         elif entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES):
             found.append(entry.path)
         else:
@@ -86,14 +90,22 @@ def _link_allowed(tree: Tree, entry: os.DirEntry) -> bool:
     target, root = os.path.realpath(entry.path), os.path.realpath(tree.root)
     if not os.path.exists(target):
         summary, remedy = "A symbolic link leads to something which does not exist", "Remove it."
-    elif (
-        os.path.isdir(target) and os.path.commonpath((os.path.realpath(entry.path + "/.."), target)) == target
-    ):
-        summary, remedy = "A symbolic link leads to a folder that it lies in", "Remove it."
-    elif tree.follow_links or os.path.commonpath((root, target)) == root:
+    elif os.path.isdir(target) and _lies_in(os.path.realpath(os.path.dirname(entry.path)), target):
+        tree.problems.append(_circle(entry.path))
+        return False
+    elif tree.follow_links or _lies_in(target, root):
         return True
     else:
         summary = f"A symbolic link leads out of '{tree.root}'"
         remedy = "Copy the files, or allow links with --config.data.follow_links=True."
     tree.problems.append(Problem(summary, (f"{entry.path}' -> '{target}",), remedy))
     return False
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder
+
+
+def _circle(link: str) -> Problem:
+    summary = "A symbolic link leads to a folder that it lies in"
+    return Problem(summary, (f"{link}' -> '{os.path.realpath(link)}",), "Remove it.")

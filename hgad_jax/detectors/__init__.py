@@ -7,11 +7,12 @@ from hgad_jax.detectors.hgad import hgad
 from hgad_jax.detectors.padim import padim
 from hgad_jax.detectors.spade import spade
 
-__all__ = ["DETECTORS", "FITTED", "Detector", "Evidence", "create"]
+__all__ = ["DETECTORS", "FITTED", "MIXING", "Detector", "Evidence", "create"]
 
 DETECTORS = {"hgad": hgad, "cflow": cflow, "fastflow": fastflow, "padim": padim, "spade": spade}
 
 FITTED = ("padim", "spade")  # without training steps
+MIXING = ("hgad",)  # with a likelihood under the mixture of all classes
 
 
 def create(config, num_classes: int) -> Detector:

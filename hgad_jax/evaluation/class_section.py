@@ -77,7 +77,7 @@ def _charts(evaluated: Evaluated, class_id: int):
         yield _figure(chart, "PRO: mean share of each <i class='key pro'></i>defect that is found")
     good, bad, edges = likelihoods(test, scored, class_id)
     chart = histogram(good, bad, edges, label="log-likelihood, nats per dimension")
-    where = "inside of defects" if test.has_truth[test.of_class(class_id)[0]] else "of defective images"
+    where = "inside of defects" if test.has_truth[test.of_class(class_id)].any() else "of defective images"
     yield _figure(
         chart,
         "Latent view: log-likelihood at positions of <i class='key good'></i>good images and "
@@ -119,19 +119,23 @@ def likelihoods(test: EvalSet, scored: Scored, class_id: int) -> tuple[np.ndarra
     """Counts of log-likelihoods at positions of good images and of defects, and the edges of the bins.
 
     A position belongs to a defect if the pixel at its centre does; where a class has no masks, all positions
-    of its defective images count. The lowest and highest 0.5 % of all are in the outermost bins.
+    of its defective images count; where only some of these have one, the positions of those. The lowest and
+    highest 0.5 % of all are in the outermost bins.
     """
     indices = test.of_class(class_id)
     sample = np.concatenate([scored.likelihood.read(i, i + 1).ravel() for i in _some(indices)])
     low, high = np.quantile(sample, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     good, bad = np.zeros((2, _BINS), int)
+    masks = test.has_truth[indices].any()
     for i in indices:
         values = np.clip(scored.likelihood.read(i, i + 1)[0], edges[0], edges[-1])
         if not test.anomalous[i]:
             good += np.histogram(values, edges)[0]
             continue
-        if test.has_truth[i]:
+        if masks and not test.has_truth[i]:
+            continue
+        if masks:
             values = values[at_positions(test.mask(i), test.transform, values.shape[-1])]
         bad += np.histogram(values, edges)[0]
     return good, bad, edges

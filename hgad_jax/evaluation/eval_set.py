@@ -1,6 +1,6 @@
 """The images of a split in the order of their classes, with their ground truth on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +21,8 @@ class EvalSet:
       classes: names; a class's position is its id.
       labels: class ids, int32 `[N]`.
       anomalous: bool `[N]`.
-      has_truth: whether the image's class has masks, bool `[N]`.
+      has_truth: whether all defective pixels of the image are known, bool `[N]`: its class has masks, and it
+        is good or has one. Only of groups found by clustering are some without.
       transform: that brings an image to a square.
       size: side of that square, of masks and of maps, in pixels.
     """
@@ -35,8 +36,8 @@ class EvalSet:
         self.classes, self.transform, self.size = classes, transform, transform.working_size
         self.labels = ids[order]
         self.anomalous = np.array([r.anomalous for r in self.records], bool)
-        known = np.unique(self.labels[[r.mask is not None for r in self.records]])
-        self.has_truth = np.isin(self.labels, known)
+        masked = np.array([r.mask is not None for r in self.records], bool)
+        self.has_truth = np.isin(self.labels, np.unique(self.labels[masked])) & (masked | ~self.anomalous)
         self._directory, self._open = directory, ExitStack()
 
     def __len__(self) -> int:
@@ -95,10 +96,15 @@ def open_eval_set(
     records = dataset.test if split == "test" else dataset.train
     if not records:
         raise UserError(f"{dataset.name} has no images in its {split} split: nothing to evaluate.")
+    refuse_unknown(records, classes)
+    return EvalSet(records, classes, transform, directory)
+
+
+def refuse_unknown(records: Iterable[Record], classes: tuple[str, ...]) -> None:
+    """Raises a `UserError` if there are images of a class that the model does not know."""
     unknown = sorted({r.class_name for r in records} - set(classes))
     if unknown:
         raise UserError(
             f"The model does not know the class(es) {', '.join(unknown)}; it was trained on "
             f"{', '.join(classes)}. The dataset has changed since: train anew."
         )
-    return EvalSet(records, classes, transform, directory)

@@ -21,8 +21,8 @@ from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.evaluation.table import format_table
 from hgad_jax.metrics.bootstrap import LEVEL
+from hgad_jax.training import workdir
 from hgad_jax.training.setup import load_usable
-from hgad_jax.training.workdir import write_atomically
 
 __all__ = ["COLUMNS", "evaluate"]
 
@@ -67,12 +67,12 @@ def evaluate(
     Raises:
       UserError: something in folder or data that the user can mend.
     """
-    scorer = load_scorer(directory, classes=classes)
-    protocol = protocol or scorer.config.scoring.protocol
-    # The published protocol knows the true class of every test image.
-    classes = "given" if protocol == "paper" else classes or scorer.config.scoring.classes
-    dataset = scorer.regrouped(load_usable(scorer.config, Path(directory), log))
-    out = Path(out or Path(directory) / "eval")
+    directory = workdir.local_path(directory)
+    protocol = protocol or workdir.load_config(directory).scoring.protocol
+    scorer = load_scorer(directory, classes=_classes(protocol, classes))
+    classes = scorer.mode
+    dataset = scorer.regrouped(load_usable(scorer.config, directory, log))
+    out = Path(out or directory / "eval")
     spool = _existing(out)
     with ExitStack() as files:
         test = files.enter_context(open_eval_set(dataset, split, scorer.classes, scorer.transform, spool))
@@ -110,7 +110,7 @@ def evaluate(
             each = ", ".join(f"{level:.4f}" for level in ks["levels"])
             log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
+        workdir.write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
         log(f"Written to {out / 'results.json'}")
         if report:
             evaluated = Evaluated(scorer.config, test, scored, measured, decided, scales, results)
@@ -119,10 +119,30 @@ def evaluate(
     return results
 
 
+def _classes(protocol: str, classes: str | None) -> str | None:
+    """Where images' classes come from: the published protocol knows the true one of every test image."""
+    if protocol != "paper":
+        return classes
+    if classes not in (None, "given"):
+        raise UserError(
+            f"--classes={classes} is for --protocol=calibrated: the published protocol is told the class of "
+            "every test image. Leave one of the two away."
+        )
+    return "given"
+
+
 def _existing(folder: Path) -> Path:
-    """The folder or the nearest above it that is there: on the same disk, and nothing is made too early."""
+    """The folder or the nearest above it that is there: on the same disk, and nothing is made too early.
+
+    Raises:
+      UserError: a file is in the way.
+    """
     folder = folder.absolute()
-    return folder if folder.is_dir() else _existing(folder.parent)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f"--out: '{folder}' is a file, expected a folder. Choose another one.")
+    return _existing(folder.parent)
 
 
 def _check_space(test: EvalSet, spool: Path) -> None:

@@ -12,15 +12,16 @@ def list_images(inputs: Sequence[str], *, leave_out: str | os.PathLike = "") -> 
     """The images that are meant, each once, in the order of the inputs and by name within each.
 
     Args:
-      inputs: files (of any suffix), folders (all images in them and below, hidden ones excepted), or patterns
-        with `*`, `?` and `**`.
+      inputs: files (of any suffix), folders (all images in them and below, hidden ones excepted; links are
+        followed, and each folder is read once), or patterns with `*`, `?` and `**`.
       leave_out: a folder whose content is not meant: that of earlier predictions.
 
     Returns:
       Paths as the inputs spell them; and the number of files in folders that are no images by their suffix.
 
     Raises:
-      UserError: an input that is not there, or a pattern that matches nothing, or no images at all.
+      UserError: an input that is not there, a folder that may not be read, a pattern that matches nothing, or
+        no images at all.
     """
     left_out = os.path.realpath(leave_out) if leave_out else ""
     paths: dict[str, None] = {}
@@ -59,16 +60,28 @@ def _images_of(given: str, left_out: str) -> Iterator[str]:
 
 
 def _images_in(path: str, left_out: str) -> Iterator[str]:
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and not _below(os.path.join(folder, name), left_out)
-        )
+    visited = {os.path.realpath(path)}
+
+    def is_new(folder: str) -> bool:
+        place = os.path.realpath(folder)
+        new = place not in visited
+        visited.add(place)
+        return new
+
+    for folder, folders, files in os.walk(path, onerror=_refuse, followlinks=True):
+        wanted = [(name, os.path.join(folder, name)) for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [name for name, below in wanted if not _below(below, left_out) and is_new(below)]
         for name in sorted(files):
             if not name.startswith("."):
                 is_image = name.lower().endswith(IMAGE_SUFFIXES)
                 yield os.path.join(folder, name) if is_image else ""
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"The folder '{error.filename}' cannot be read: {error.strerror}. Change its permissions, or give "
+        "the other folders one by one."
+    )
 
 
 def _below(path: str, folder: str) -> bool:

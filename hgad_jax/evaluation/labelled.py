@@ -8,6 +8,7 @@ import numpy as np
 
 from hgad_jax.data import Record
 from hgad_jax.errors import UserError
+from hgad_jax.evaluation.eval_set import refuse_unknown
 from hgad_jax.evaluation.evidence_batches import evidence_batches
 from hgad_jax.evaluation.scorer import Scorer, Scores
 from hgad_jax.scoring.threshold import Threshold, f1_max_threshold
@@ -38,13 +39,14 @@ def scored_batches(
 def f1_max_thresholds(scorer: Scorer, directory: Path, log: Callable[[str], None]) -> tuple[Threshold, ...]:
     """The thresholds with the best F1 on the labelled test images of a run's dataset, for each class.
 
-    A class without both good and defective test images keeps its conformal threshold, and the log says so.
+    A class without both good and defective test images keeps the scorer's threshold, and the log says so.
 
     Raises:
-      UserError: no class has both.
+      UserError: no class has both, or there are images of a class that the model does not know.
     """
     dataset = scorer.regrouped(load_usable(scorer.config, directory, log))
     records = dataset.test
+    refuse_unknown(records, scorer.classes)
     labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
     anomalous = np.array([r.anomalous for r in records], bool)
     scores, ids = np.zeros(len(records)), np.zeros(len(records), np.int32)
@@ -66,5 +68,6 @@ def f1_max_thresholds(scorer: Scorer, directory: Path, log: Callable[[str], None
         if k in labelled:
             thresholds[k] = f1_max_threshold(scores[chosen], anomalous[chosen], good_scores[good_ids == k])
         else:
-            log(f"{name} has no good or no defective test images: it keeps its conformal threshold")
+            kept = thresholds[k].kind
+            log(f"{name} has no good or no defective test images: it keeps its {kept} threshold")
     return tuple(thresholds)

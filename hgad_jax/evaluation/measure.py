@@ -41,8 +41,8 @@ def measure(test: EvalSet, scored: Scored, directory: Path, *, replicates: int, 
     )
     everything = [test.of_class(k) for k in range(len(test.classes))] + [range(len(test))]
     sets = [
-        _values(test, scored, np.array(indices, int), pixel, replicates, seed)
-        for indices, pixel in zip(everything, pixels, strict=True)
+        _values(test, scored, np.array(indices, int), pixel, replicates, np.random.default_rng([seed, k]))
+        for k, (indices, pixel) in enumerate(zip(everything, pixels, strict=True))
     ]
     *classes, pooled = (values | _intervals(drawn) for values, drawn in sets)
     return Measured(dict(zip(test.classes, classes, strict=True)), _mean(sets[:-1]), pooled, pixels)
@@ -56,7 +56,12 @@ def _with_truth(test: EvalSet, scored: Scored) -> Iterator[ImagePixels]:
 
 
 def _values(
-    test: EvalSet, scored: Scored, indices: np.ndarray, pixel: PixelResult | None, replicates: int, seed: int
+    test: EvalSet,
+    scored: Scored,
+    indices: np.ndarray,
+    pixel: PixelResult | None,
+    replicates: int,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Metrics of a set of images, and their replicates where there are any."""
     anomalous, scores = test.anomalous[indices], scored.image[indices]
@@ -66,7 +71,6 @@ def _values(
     values |= {f"pixel_{name}": pixel and pixel.metrics[name] for name in PIXEL}
     drawn = {}
     if replicates and image:
-        rng = np.random.default_rng(seed)
         found = image_replicates(anomalous, scores, test.labels[indices], replicates, rng)
         drawn |= {f"image_{name}": values for name, values in found.items()}
     if replicates and pixel:
@@ -85,6 +89,6 @@ def _mean(sets: Sequence[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> dict[
         known = [values[column] for values, _ in sets if values[column] is not None]
         mean[column] = float(np.mean(known)) if known else None
         replicates = [d[column] for _, d in sets if column in d]
-        if replicates:  # the classes' images are drawn apart
+        if replicates:  # each class's images are drawn by themselves
             drawn[column] = np.mean(replicates, 0)
     return mean | _intervals(drawn)

@@ -17,10 +17,10 @@ from hgad_jax.evaluation.labelled import f1_max_thresholds
 from hgad_jax.evaluation.prediction_files import PNG16_SCALE, Outputs
 from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.evaluation.score_table import ScoreTable, listed_path
-from hgad_jax.scoring.decision import describe_thresholds, manual_value
-from hgad_jax.scoring.threshold import fixed_threshold
+from hgad_jax.scoring.decision import CONFORMAL, describe_thresholds
 
 UNREADABLE = "unreadable.txt"
+F1_MAX = "f1_max"
 SCORES_ONLY = Outputs()
 _SHOWN = 20  # unreadable files on the terminal; the file has all
 
@@ -50,7 +50,7 @@ def predict(
     outputs: Outputs = SCORES_ONLY,
     classes: str | None = None,
     class_name: str | None = None,
-    threshold: str | None = None,
+    threshold: str | float | None = None,
     false_alarm_rate: float | None = None,
     log: Callable[[str], None] = print,
 ) -> Done:
@@ -65,7 +65,7 @@ def predict(
       class_name: of all images, where it is known.
       threshold: "conformal", "f1_max" (from the labelled test images of the run's dataset), or a number; None
         for the config's.
-      false_alarm_rate: that a conformal threshold is set for; None for the config's.
+      false_alarm_rate: that conformal thresholds are set for; None for the config's.
       log: gets the lines meant for the user.
 
     Raises:
@@ -75,9 +75,17 @@ def predict(
     paths, ignored = list_images(inputs, leave_out=out)
     if class_name is not None:
         classes = "given"
-    predictor = Predictor.load(directory, classes=classes, false_alarm_rate=false_alarm_rate)
+    best_f1 = threshold == F1_MAX
+    predictor = Predictor.load(
+        directory,
+        classes=classes,
+        threshold=CONFORMAL if best_f1 else threshold,  # for classes without labelled images
+        false_alarm_rate=false_alarm_rate,
+    )
     class_id = predictor.class_id(class_name)
-    predictor = _with_thresholds(predictor, threshold, directory, log)
+    if best_f1:
+        thresholds = f1_max_thresholds(predictor.scorer, Path(directory), log)
+        predictor = predictor._replace(thresholds=thresholds)
     config = predictor.scorer.config
     for line in describe_thresholds(
         predictor.scorer.classes, predictor.thresholds, config.calibration.false_alarm_rate
@@ -93,17 +101,6 @@ def predict(
             done = _score_all(predictor, paths, table, out, outputs, class_id)
     _report(done, out, log)
     return done
-
-
-def _with_thresholds(predictor: Predictor, threshold: str | None, directory, log) -> Predictor:
-    scorer = predictor.scorer
-    if threshold is None or (value := None if threshold == "f1_max" else manual_value(threshold)) is None:
-        if threshold != "f1_max":
-            return predictor
-        return predictor._replace(thresholds=f1_max_thresholds(scorer, Path(directory), log))
-    scores = scorer.calibration.scores[scorer.mode]
-    groups = [np.asarray(scores.image)[np.asarray(scores.class_ids) == k] for k in range(len(scorer.classes))]
-    return predictor._replace(thresholds=tuple(fixed_threshold(group, value) for group in groups))
 
 
 def _settings(predictor: Predictor, outputs: Outputs, class_name: str | None) -> dict[str, Any]:
@@ -151,6 +148,7 @@ def _score_all(
                     [image.size for image in good],
                     class_id,
                     batch_size=batch_size,
+                    names=[image.path for image in good],
                 )
                 for image, decided in zip(good, found, strict=True):
                     prediction_files.write_outputs(out, outputs, image.path, image.size, decided, transform)

@@ -11,6 +11,7 @@ from hgad_jax.data.geometry import map_to_image
 from hgad_jax.data.tiles import cut
 from hgad_jax.data.transforms import ImageLike, image_size, load_image
 from hgad_jax.errors import UserError
+from hgad_jax.evaluation.finite import refuse_not_finite
 from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.scoring.classes import class_probability
 from hgad_jax.scoring.threshold import Threshold, normalized
@@ -59,19 +60,27 @@ class Predictor(NamedTuple):
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, classes: str | None = None, false_alarm_rate: float | None = None
+        cls,
+        directory: str | Path,
+        *,
+        classes: str | None = None,
+        threshold: str | float | None = None,
+        false_alarm_rate: float | None = None,
     ) -> "Predictor":
         """Restores the newest checkpoint of a run.
 
         Args:
           directory: of the run.
           classes: "inferred", "mixture" or "given"; None for the config's.
-          false_alarm_rate: that the thresholds are set for; None for the config's.
+          threshold: "conformal" or a number; None for the config's.
+          false_alarm_rate: that conformal thresholds are set for; None for the config's.
 
         Raises:
-          UserError: no run, no checkpoint, or one that cannot be read.
+          UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
         """
-        scorer = load_scorer(directory, classes=classes, false_alarm_rate=false_alarm_rate)
+        scorer = load_scorer(
+            directory, classes=classes, threshold=threshold, false_alarm_rate=false_alarm_rate
+        )
         return cls(scorer, scorer.thresholds)
 
     def __call__(self, image: ImageLike, *, class_name: str | None = None) -> Prediction:
@@ -112,6 +121,7 @@ class Predictor(NamedTuple):
         class_id: int | None = None,
         *,
         batch_size: int | None = None,
+        names: Sequence[str] = (),
     ) -> list[Decided]:
         """Scores images that are decoded.
 
@@ -120,6 +130,10 @@ class Predictor(NamedTuple):
           sizes: height and width of each image, pixels.
           class_id: of all of them; None if unknown.
           batch_size: images to fill up to, so that one program does for all batches.
+          names: of the images, for messages.
+
+        Raises:
+          UserError: scores that are not finite.
         """
         scorer, count = self.scorer, len(squares)
         batch = [*squares, *[squares[-1]] * ((batch_size or count) - count)]
@@ -131,6 +145,8 @@ class Predictor(NamedTuple):
         evidence = scorer.evidence(images, ids)
         boxes = scorer.boxes([*sizes, *[sizes[-1]] * (len(batch) - count)])
         scores = jax.device_get(scorer.calibrated(evidence, boxes))
+        names = names or [f"image {i + 1} of {count}" for i in range(count)]
+        refuse_not_finite(names, scores.image[:count], scores.strangeness[:count], scores.maps[:count])
         tiles = scorer.transform.num_tiles
         class_ids = np.asarray(evidence.class_ids)[::tiles]
         log_prob = np.asarray(evidence.class_log_prob, np.float64)

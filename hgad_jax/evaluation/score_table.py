@@ -10,7 +10,7 @@ from typing import Any
 
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.prediction_files import output_name
-from hgad_jax.evaluation.predictor import UNKNOWN, Prediction
+from hgad_jax.evaluation.predictor import Prediction
 from hgad_jax.training.workdir import write_atomically
 
 COLUMNS = (
@@ -18,12 +18,17 @@ COLUMNS = (
     *("normalized", "class_probability", "note", "output"),
 )
 _SETTINGS = "predict.json"
-_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
+_FORMULA = ("=", "+", "-", "@", "\t")  # a spreadsheet would compute a cell that begins so
 
 
 def listed_path(path: str) -> str:
     """A path as the table shows it: the same file, but never a formula to a spreadsheet."""
     return f"./{path}" if path.startswith(_FORMULA) else path
+
+
+def _listed_class(name: str) -> str:
+    """A class's name, a folder's, as the table shows it: with an apostrophe if it would be a formula."""
+    return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 class ScoreTable:
@@ -65,11 +70,11 @@ class ScoreTable:
 
 def _row(path: str, prediction: Prediction) -> list[str]:
     note = ""
-    if prediction.class_name == UNKNOWN:
+    if prediction.class_name != prediction.nearest_class:
         note = f"unlike any class of the model; scored as {prediction.nearest_class}"
     return [
         listed_path(path),
-        prediction.class_name,
+        _listed_class(prediction.class_name),
         f"{prediction.score:.6g}",
         f"{prediction.threshold:.6g}",
         str(prediction.anomalous).lower(),

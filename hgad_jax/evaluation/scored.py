@@ -14,6 +14,7 @@ from hgad_jax.disk import DiskArray
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evidence_batches import evidence_batches
+from hgad_jax.evaluation.finite import refuse_not_finite
 from hgad_jax.evaluation.scorer import Scorer
 from hgad_jax.scoring import paper, published
 from hgad_jax.scoring.maps import upsample_and_sum
@@ -51,7 +52,8 @@ def score_calibrated(
             maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
             likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
         count = rows.stop - rows.start
-        _refuse_not_finite(test, rows, scores.maps[:count])
+        found = (scores.image[:count], scores.strangeness[:count], scores.maps[:count])
+        refuse_not_finite(_names(test, rows), *found)
         image[rows], strangeness[rows] = scores.image[:count], scores.strangeness[:count]
         used[rows] = np.asarray(evidence.class_ids)[:: test.transform.num_tiles][:count]
         maps.write(rows.start, scores.maps[:count])
@@ -102,9 +104,9 @@ def score_paper(
         for k in np.unique(test.labels):
             blocks = list(test.blocks(scorer.config.scoring.batch_size, k))
             for (start, stop), values in _paper_maps(detector, terms, highest[:, :, k], blocks, size):
-                _refuse_not_finite(test, slice(start, stop), values)
                 maps.write(start, values)
                 image[start:stop] = published.image_scores(detector, values, own[start:stop])
+                refuse_not_finite(_names(test, slice(start, stop)), image[start:stop], values)
     return Scored(image, test.labels, maps, None, likelihood)
 
 
@@ -141,17 +143,12 @@ def _evidence(
         yield place, evidence, np.array([test.box(i) for i in rows], np.int32)
 
 
+def _names(test: EvalSet, rows: slice) -> list[str]:
+    return [image_name(record.path) for record in test.records[rows]]
+
+
 def _mean_likelihood(evidence: Evidence, test: EvalSet) -> np.ndarray:
     levels = evidence.log_likelihood
     side = levels[0].shape[1]
     mean = np.asarray(upsample_and_sum(levels, side)) / len(levels)
     return mean.reshape(-1, test.transform.num_tiles, side, side)
-
-
-def _refuse_not_finite(test: EvalSet, rows: slice, maps: np.ndarray) -> None:
-    for record, values in zip(test.records[rows], maps, strict=True):
-        if not np.isfinite(values).all():
-            raise UserError(
-                f"'{image_name(record.path)}' gets scores that are not finite: the model is broken. Look at "
-                "the loss in metrics.jsonl and train anew, e.g. with a lower --config.train.learning_rate."
-            )

@@ -14,7 +14,7 @@ from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.scoring.decision import decide
+from hgad_jax.scoring.decision import decide, manual_value
 from hgad_jax.scoring.scores import Scores
 from hgad_jax.scoring.threshold import Threshold
 from hgad_jax.training import checkpoints, provenance, workdir
@@ -79,21 +79,29 @@ class Scorer(NamedTuple):
 
 
 def load_scorer(
-    directory: str | Path, *, classes: str | None = None, false_alarm_rate: float | None = None
+    directory: str | Path,
+    *,
+    classes: str | None = None,
+    threshold: str | float | None = None,
+    false_alarm_rate: float | None = None,
 ) -> Scorer:
     """Restores the newest checkpoint of a run.
 
     Args:
       directory: of the run.
       classes: "inferred", "mixture" or "given"; None for the config's. Thresholds are those for it.
-      false_alarm_rate: of the thresholds; None for the config's.
+      threshold: of image scores: "conformal" or a number; None for the config's.
+      false_alarm_rate: of conformal thresholds; None for the config's.
 
     Raises:
-      UserError: no run, no checkpoint, or one that cannot be read.
+      UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
     """
     directory = workdir.local_path(directory)
     config = workdir.load_config(directory)
+    if threshold is not None:
+        config.scoring.threshold = str(threshold)
     if false_alarm_rate is not None:
+        _refuse_unused_rate(config.scoring.threshold)
         config.calibration.false_alarm_rate = false_alarm_rate
     names, step, model, restored = _restored(directory, config)
     mode, transform = classes or config.scoring.classes, transform_of(config.data)
@@ -117,6 +125,14 @@ def load_scorer(
     )
 
 
+def _refuse_unused_rate(threshold: str) -> None:
+    if manual_value(threshold) is not None:
+        raise UserError(
+            f"A false-alarm rate was given, but the threshold is set to {threshold}, whatever its rate. "
+            "Leave the rate away, or ask for the conformal threshold: --threshold=conformal."
+        )
+
+
 def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
@@ -128,6 +144,7 @@ def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model
         provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
         names = tuple(metadata["classes"])
         model = build_model(config, len(names))
+        provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
         abstract = abstract_model(model)
         abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
         return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))

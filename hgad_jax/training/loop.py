@@ -12,6 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
 from hgad_jax.data import own
 from hgad_jax.errors import UserError
@@ -64,10 +65,15 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     directory = workdir.local_path(directory)
     config = config.copy_and_resolve_references()
     config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
+    config.backbone.source = absolute_source(config.backbone.source)
     mesh = data_mesh()
     validate(config, mesh.size)
     dataset = load_usable(config, directory, log)
-    _prepare(directory, config)
+    if config.eval.window and not dataset.test:
+        raise UserError(
+            f"config.eval.window is {tuple(config.eval.window)}, expected (): there are no test images to "
+            "measure on."
+        )
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
     if config.train.positions and not model.detector.samples_positions:  # a convolution needs neighbours
         raise UserError(
@@ -79,6 +85,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
             f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
             "likelihood of levels to choose by."
         )
+    _prepare(directory, config)  # nothing is made for a run that cannot start
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
     data = training_set(config, dataset, cache)
@@ -148,7 +155,8 @@ def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Call
 def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
     schedule = make_schedule(config, len(data.train))
     selecting = selection.make_selection(config, model, data, schedule.steps, mesh)
-    state, best, constants, start = _start(config, model, data, classes, schedule.optimizer, manager, log)
+    optimizer = schedule.optimizer
+    state, best, constants, start = _start(config, model, data, classes, optimizer, manager, directory, log)
     state, best, constants = replicate(mesh, (state, best, constants))
     if start == 0:
         best = selecting.begin(state.params, constants)
@@ -161,7 +169,7 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
         bad = [name for name, part in calibration._asdict().items() if not _all_finite(part)]
         if bad:
             raise _not_finite(f"after step {step}", bad, manager)
-        metadata = _provenance(config, classes, data, step) | {
+        metadata = _provenance(config, model, classes, data, step) | {
             "calibration_images": len(data.boxes),
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
@@ -233,7 +241,7 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
     return selection.kept(state, best)
 
 
-def _start(config, model, data, classes, optimizer, manager, log):
+def _start(config, model, data, classes, optimizer, manager, directory, log):
     """State, the best one so far, constants and step to start with: the newest checkpoint's, or new ones."""
     step = checkpoints.latest_step(manager)
     if step is None:
@@ -241,19 +249,27 @@ def _start(config, model, data, classes, optimizer, manager, log):
         params, constants = processes.from_first((params, constants))
         return init_state(params, optimizer), None, constants, 0
     stored = checkpoints.read_metadata(manager, step)
-    now = _provenance(config, classes, data, step)
+    now = _provenance(config, model, classes, data, step)
     provenance.check_same_run(f"{manager.directory}/{step}", stored, now)
     abstract = abstract_model(model)
     abstract |= selection.abstract_items(config, abstract["params"], optimizer)
     restored = checkpoints.restore(manager, step, abstract)
     checkpoints.set_aside(manager, step)
+    if processes.is_first():
+        workdir.save_places(directory, config)
     log(f"Going on from step {step}")
     return *selection.from_items(step, restored), restored["constants"], step
 
 
-def _provenance(config, classes, data: TrainingSet, step: int) -> dict[str, Any]:
-    train, held_out = data.labels[data.train], data.labels[data.held_out]
-    return provenance.describe(config, step=step, classes=classes, train=train, held_out=held_out)
+def _provenance(config, model: Model, classes, data: TrainingSet, step: int) -> dict[str, Any]:
+    return provenance.describe(
+        config,
+        weights=model.levels.backbone_hash,
+        step=step,
+        classes=classes,
+        train=data.labels[data.train],
+        held_out=data.labels[data.held_out],
+    )
 
 
 def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, Any]:

@@ -117,6 +117,12 @@ def others_may_die() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise UserError(
+                f"Process {jax.process_index()} of {jax.process_count()} has too little memory "
+                f"({str(error).splitlines()[0][:200]}). Give config.train.batch_size a lower value or "
+                "config.train.micro_batches a higher one; the other processes end too."
+            ) from error
         raise UserError(
             f"Process {jax.process_index()} of {jax.process_count()} ends, since another one has "
             f"({str(error).splitlines()[0][:200]}). Look at the others' output for the first error, then run "

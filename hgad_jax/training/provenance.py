@@ -8,18 +8,17 @@ import numpy as np
 from hgad_jax.errors import UserError
 from hgad_jax.training import workdir
 
-# Where things are and how fast they are read, not what the model is.
-_ANYWHERE = ("config.data.root", "config.data.workers", "config.cache.dir")
 _OF_THE_MODEL = ("config.backbone.", "config.detector.", "config.data.image_size", "config.data.resize")
 
 
 def describe(
-    config: Any, *, step: int, classes: Sequence[str], train: np.ndarray, held_out: np.ndarray
+    config: Any, *, weights: str, step: int, classes: Sequence[str], train: np.ndarray, held_out: np.ndarray
 ) -> dict[str, Any]:
     """What a checkpoint's metadata says of its run.
 
     Args:
       config: of the run.
+      weights: hash of the backbone's.
       step: steps done; order of the images and schedules are functions of it and of the seed.
       classes: names, in the order of their ids.
       train: class ids of the images trained on.
@@ -32,6 +31,7 @@ def describe(
     epoch, images = divmod(step * config.train.batch_size, len(train))
     return {
         "config": workdir.config_as_json(config),
+        "weights": weights,
         "classes": list(classes),
         "seed": config.seed,
         "position": {"step": step, "epoch": epoch, "images_into_epoch": images},
@@ -50,7 +50,8 @@ def check_same_run(place: str, stored: dict[str, Any], now: dict[str, Any]) -> N
     Raises:
       UserError: with every difference.
     """
-    differences = [d for d in workdir.differences(stored["config"], now["config"]) if d[0] not in _ANYWHERE]
+    found = workdir.differences(stored["config"], now["config"])
+    differences = [d for d in found if d[0] not in workdir.ANYWHERE] + _other_weights(stored, now["weights"])
     for key in ("classes", "images"):
         differences += workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data")
     _refuse(place, differences, "to go on from it, or choose another --workdir to start a new run")
@@ -63,8 +64,24 @@ def check_same_model(place: str, stored: dict[str, Any], config: Any) -> None:
       UserError: with every difference.
     """
     found = workdir.differences(stored["config"], workdir.config_as_json(config))
-    of_model = [d for d in found if d[0].startswith(_OF_THE_MODEL)]
+    of_model = [d for d in found if d[0].startswith(_OF_THE_MODEL) and d[0] not in workdir.ANYWHERE]
     _refuse(place, of_model, "to use it: its folder's config.json was edited, or it was copied there")
+
+
+def check_same_weights(place: str, stored: dict[str, Any], weights: str) -> None:
+    """Refuses a checkpoint that was trained on features of other weights of the backbone.
+
+    Raises:
+      UserError: they are others.
+    """
+    _refuse(
+        place, _other_weights(stored, weights), "to use it: the weights have changed since it was trained"
+    )
+
+
+def _other_weights(stored: dict[str, Any], weights: str) -> list[tuple[str, Any, Any]]:
+    found = stored.get("weights", weights)  # checkpoints of before this was noted lack it
+    return [] if found == weights else [("SHA-256 of the backbone's weights", found, weights)]
 
 
 def _refuse(place: str, differences: Sequence[tuple[str, Any, Any]], remedy: str) -> None:

@@ -96,10 +96,10 @@ def make_selection(config: Any, model: Model, data: TrainingSet, steps: int, mes
     if config.train.keep == "last":
         return Selection(None, steps, None, steps, mesh)
     per_epoch = len(data.train) / config.train.batch_size
+    every = max(1, round(per_epoch))
     patience = math.ceil(config.train.patience * per_epoch) or None
-    return Selection(
-        _make_measure(config, model, data, mesh), max(1, round(per_epoch)), patience, steps, mesh
-    )
+    patience = patience and max(patience, every)  # or it would end before anything was measured
+    return Selection(_make_measure(config, model, data, mesh), every, patience, steps, mesh)
 
 
 def to_items(state: TrainState, best: Best | None) -> dict[str, Any]:

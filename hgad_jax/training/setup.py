@@ -37,7 +37,7 @@ def build_model(config: Any, num_classes: int) -> Model:
     """Loads the backbone and makes the detector.
 
     Raises:
-      UserError: an unknown backbone or tap, or more classes than a level has channels.
+      UserError: an unknown backbone or tap, or for HGAD more classes than a level has channels.
     """
     levels = feature_levels(
         config.backbone.name,
@@ -52,7 +52,7 @@ def build_model(config: Any, num_classes: int) -> Model:
         neighbours=tuple(config.backbone.get("neighbours", ())),
     )
     height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
-    if num_classes > narrowest:
+    if config.detector.name == "hgad" and num_classes > narrowest:  # each has its place in the latent space
         raise UserError(
             f"{num_classes} classes, but the level of {height}×{width} positions of {config.backbone.name} "
             f"has only {narrowest} channels: classes cannot be told apart there. Choose "

@@ -25,6 +25,7 @@ from hgad_jax.training.workdir import write_atomically
 
 FILE = "stability.json"
 _PREFIX = "test/"
+_ROUNDING = 1e-9  # of quotients: 0.3 / 0.1 is less than 3
 _READ = 32  # images at a time
 
 
@@ -52,10 +53,14 @@ class Stability:
         window = self._config.eval.window
         if not window:
             return False
-        epochs = step / steps_per_epoch
         every = self._config.eval.every
-        ends = int(epochs / every) > int((step - 1) / steps_per_epoch / every)
-        return ends and window[0] <= int(epochs / every) * every <= window[1]
+
+        def evaluations(step: int) -> int:
+            return int(step / steps_per_epoch / every + _ROUNDING)
+
+        number = evaluations(step)
+        inside = window[0] - _ROUNDING <= number * every <= window[1] + _ROUNDING
+        return number > evaluations(step - 1) and inside
 
     def measure(self, params: Any, constants: Any) -> dict[str, float]:
         """Test AUROC now, mean over classes, for the log of metrics."""

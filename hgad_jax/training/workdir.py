@@ -15,6 +15,12 @@ from hgad_jax.errors import UserError
 from hgad_jax.training import processes
 
 CONFIG_FILE = "config.json"
+# Where things are and how fast they are read, not what the model is.
+_PLACES = ("root", "prepared_dir", "normal_dir", "abnormal_dir", "mask_dir", "normal_test_dir")
+ANYWHERE = (
+    *(f"config.data.{key}" for key in (*_PLACES, "workers")),
+    *("config.cache.dir", "config.backbone.source"),
+)
 _LOCK = ".lock"
 
 
@@ -34,9 +40,9 @@ def local_path(directory: str | Path) -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that it is there whole or not at all."""
+    """Writes a text file so that it is there whole or not at all; names that are not UTF-8 are escaped."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)
 
 
@@ -48,6 +54,9 @@ def config_as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Makes the folder and saves the config in it, or checks that the run in it has the same config.
 
+    Where images and weights lie may have changed since a checkpoint was made, which knows what they were:
+    `save_places` when it has been asked.
+
     Raises:
       UserError: it cannot be written, or holds a run with another config.
     """
@@ -57,19 +66,32 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
         if not path.exists():
             if (workdir / "checkpoints").exists():
                 raise UserError(f"{workdir} has checkpoints but no {CONFIG_FILE}: choose another --workdir.")
-            write_atomically(path, json.dumps(config_as_json(config), indent=2, sort_keys=True) + "\n")
+            _save(workdir, config)
             return
     except OSError as error:
         raise UserError(
             f"--workdir={workdir} cannot be written: {error.strerror}. Choose another folder."
         ) from error
     found = list(differences(config_as_json(load_config(workdir)), config_as_json(config)))
+    if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+        found = [difference for difference in found if difference[0] not in ANYWHERE]
     if found:
         raise UserError(
             f"{workdir} holds a run with another config; nothing was changed.\n"
             + "\n".join(f"  {key}: {there} there, {here} here" for key, there, here in found)
             + "\nGive the same config to go on with that run, or another --workdir to start a new one."
         )
+
+
+def save_places(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Saves the config of a run that goes on, whose images may have moved."""
+    if config_as_json(load_config(workdir)) != config_as_json(config):
+        _save(workdir, config)
+
+
+def _save(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    content = json.dumps(config_as_json(config), indent=2, sort_keys=True)
+    write_atomically(workdir / CONFIG_FILE, f"{content}\n")
 
 
 @contextlib.contextmanager

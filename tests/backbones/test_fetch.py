@@ -184,6 +184,8 @@ def test_server_that_does_not_have_it_or_does_not_answer(server, capsys, monkeyp
     assert "the server says 404" in refusal(NAME, capsys)
     monkeypatch.setenv("HGAD_JAX_HUB", "http://127.0.0.1:9")
     assert "Connection refused" in refusal(NAME, capsys)
+    monkeypatch.setenv("HGAD_JAX_HUB", "http://mirror:abc")
+    assert "nonnumeric port: 'abc'" in refusal(NAME, capsys)
     assert stored() == []
 
 

@@ -35,7 +35,7 @@ def problem(modules, tmp_path_factory):
 
 def test_every_variant_is_a_config_that_differs_from_the_default(modules):
     base = default.get_config()
-    seen = {}
+    seen, folders = {}, set()
     for group in modules.ablation_variants.VARIANTS.values():
         for name, variant in group.items():
             config = default.get_config()
@@ -45,6 +45,9 @@ def test_every_variant_is_a_config_that_differs_from_the_default(modules):
             key = json.dumps(variant.keys, sort_keys=True), variant.optimizer
             assert key not in seen, f"{name} is {seen.get(key)}"
             seen[key] = name
+            folder = modules.ablation.folder_name(name)
+            assert folder not in folders, f"{name} would be kept where another variant is"
+            folders.add(folder)
 
 
 def optimizers():

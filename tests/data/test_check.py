@@ -1,8 +1,10 @@
 """`python -m hgad_jax.data check` tells everything that is wrong, at once and by name."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +90,14 @@ def test_explicit_folders(tmp_path, capsys):
     command += [str(base / "test/kratzer tief"), "--mask-dir", str(base / "ground_truth/kratzer tief")]
     assert main(command) == 0
     assert re.search(r"kratzer tief +2 +2", capsys.readouterr().out)
+
+
+def test_names_that_are_not_utf8_are_shown_escaped(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    Path(os.fsdecode(os.fsencode(nut / "train" / "good") + b"/Kratzer_\xfc.txt")).write_text("")
+    command = [sys.executable, "-m", "hgad_jax.data", "check", str(tmp_path / "root")]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONUTF8": "1"}, check=True)
+    assert rb"Kratzer_\udcfc.txt" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["check", "/nowhere"], ["check"]])

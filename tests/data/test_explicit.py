@@ -2,12 +2,14 @@
 
 import os
 import re
+import shlex
 
 import pytest
 from broken import draw, draw_mask
 
 from configs import default
 from hgad_jax.data import explicit, load_dataset, own
+from hgad_jax.data.__main__ import main
 from hgad_jax.errors import UserError
 
 
@@ -123,6 +125,32 @@ def test_missing_masks_and_masks_without_an_image(hazelnut):
 def test_no_image_at_all(hazelnut):
     (hazelnut / "empty").mkdir()
     refused("class 'hazelnut toy' has no good training images", hazelnut, normal_dir=("empty",))
+
+
+@pytest.mark.parametrize("target", [".", "..", "../crack"])
+def test_links_that_lead_round_in_a_circle(hazelnut, target):
+    (hazelnut / "good" / "up").symlink_to(target)
+    (hazelnut / "crack" / "good").symlink_to("../good")
+    folders = {"normal_dir": ("good",), "on_error": "skip", "follow_links": True}
+    own_images = 6 + 2 * (target == "../crack")
+    assert len(load_dataset(config(hazelnut, **folders)).train) == own_images
+    pattern = r"symbolic link leads to a folder that it lies in: '.*' -> '.*good|toy'\. Remove it"
+    refused(pattern, hazelnut, normal_dir=("good",))
+
+
+def test_an_error_says_how_to_check_the_same_folders(hazelnut, capsys):
+    (hazelnut / "mask" / "crack" / "00.png").unlink()
+    with pytest.raises(UserError) as error:
+        load_dataset(config(hazelnut, follow_links=True, **FULL))
+    (command,) = re.findall(r"python -m hgad_jax\.data (check .*) lists every file", str(error.value))
+    arguments = shlex.split(command)
+    assert f"{hazelnut}" in arguments
+    main(arguments)
+    assert "3 defective images have a mask but 1 have none" in capsys.readouterr().out
+    draw_mask(hazelnut / "mask" / "crack" / "00.png")
+    main(arguments)
+    assert "11 images\n" in (said := capsys.readouterr().out)
+    assert "have none" not in said
 
 
 def test_links_may_not_leave_the_root(hazelnut, tmp_path):

@@ -146,6 +146,13 @@ def test_two_masks_for_one_image(tree):
     refused(tree, "1 images have two masks: '.*test/dent/x.png'", "Take one")
 
 
+def test_two_images_for_one_mask(tree):
+    draw(tree / "Mutter M8" / "test" / "dent" / "x.bmp")
+    refused(tree, "2 images differ in their suffix only.*'.*dent/x.bmp', '.*dent/x.png'", "Rename the image")
+    kept = folder.load(str(tree), on_error="skip").test
+    assert not [r.path for r in kept if "dent/x" in r.path]
+
+
 @pytest.mark.parametrize("place", ["bolt/train/good/2.png", "bolt/test/good", "nut", "bolt/ground_truth"])
 def test_links_out_of_the_root_need_permission(tree, tmp_path, place):
     outside = tmp_path / "elsewhere"

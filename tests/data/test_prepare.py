@@ -89,6 +89,23 @@ def test_downloaded_files_may_go_once_prepared(tree, prepared):
     assert load("mvtec_ad", "", prepared) == first
 
 
+def test_prepared_datasets_may_lie_among_what_was_downloaded(tree, tmp_path):
+    """An archive is unpacked there for a while."""
+    root = tmp_path / "root"
+    root.mkdir()
+    shutil.make_archive(root / "mvtec_ad", "tar", tree)
+    first = load("mvtec_ad", root, root / "prepared")
+    assert load("mvtec_ad", root, root / "prepared") == first
+    for place in (root, root / "mvtec_ad"):  # beside the archive
+        place.mkdir(exist_ok=True)
+        (root / "mvtec_ad.tar").rename(place / "images.tar")
+        second, third = (load("mvtec_ad", place, root) for _ in range(2))
+        assert second == third
+        assert read_all(second.test) == read_all(first.test)
+        (place / "images.tar").rename(root / "mvtec_ad.tar")
+        shutil.rmtree(root / "mvtec_ad" / "1.0.0")
+
+
 def test_other_files_than_the_prepared_ones_are_noticed(tree, prepared):
     load("mvtec_ad", tree, prepared)
     (tree / "notes.txt").write_text("of no importance")

@@ -73,11 +73,30 @@ def test_nothing_is_decoded_a_second_time_unless_a_file_changes(tmp_path, monkey
     for _ in range(2):
         with pytest.raises(UserError, match="Bild 00"):
             run(dataset, tmp_path / "cache")
-    assert len(calls) == 9
+    assert len(calls) == 9 + 1, "but the one that could not be read"
     draw_mask(nut / "ground_truth" / "kratzer tief" / "0_mask.png", size=(9, 9))
     with pytest.raises(UserError, match="0_mask"):
         run(dataset, tmp_path / "cache")
-    assert len(calls) == 18
+    assert len(calls) == 9 + 1 + 9
+
+
+def test_a_disk_that_is_back_is_seen(tmp_path, monkeypatch):
+    """Permissions, and a network's disk that did not answer, change neither size nor time of a file."""
+    good_class(tmp_path / "root" / "nut", 0)
+    dataset = folder.load(str(tmp_path / "root"))
+    read = screen.read_image_file
+
+    def refusing(image):
+        if image.endswith("Bild 00 ä.PNG"):
+            raise UserError(f"'{image}' cannot be read: Permission denied. Mend or remove it.")
+        return read(image)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(screen, "read_image_file", refusing)
+        with pytest.raises(UserError, match="Permission denied"):
+            run(dataset, tmp_path / "cache")
+    for _ in range(2):
+        assert run(dataset, tmp_path / "cache") == (dataset, [])
 
 
 def test_a_damaged_record_of_an_earlier_start_is_made_anew(tmp_path):

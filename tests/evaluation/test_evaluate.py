@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,9 +14,12 @@ from trees import SIDE, add_class, save, tiny_config
 
 from configs import default
 from hgad_jax.data import load_dataset
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_image, load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import evaluate as module
+from hgad_jax.evaluation import measure
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evaluate import COLUMNS, evaluate
 from hgad_jax.evaluation.predictor import Predictor
@@ -163,6 +167,15 @@ def test_nothing_is_left_beside_the_results(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_file_where_results_should_go_is_seen_before_the_scoring(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(module, "score_calibrated", lambda *arguments: pytest.fail("was scored first"))
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=r"--out: '.*/file' is a file, expected a folder"):
+            evaluate(run, out=out, log=lambda line: None)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_too_little_room_on_the_disk_is_told_before_the_scoring(run, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
@@ -242,6 +255,21 @@ def test_paper_protocol(run, tmp_path):
     assert all(finite(found["mean"][column]) for column in COLUMNS if column != "pixel_aupimo")
 
 
+def test_the_published_protocol_is_told_the_class_whatever_the_run_does(run, tmp_path, monkeypatch):
+    """A run may be made for the likelihood of the mixture over classes, which has other maps."""
+    asked = []
+
+    def load(directory, **options):
+        asked.append(options)
+        return load_scorer(directory, **options)
+
+    monkeypatch.setattr(module, "load_scorer", load)
+    evaluate(run, out=tmp_path, protocol="paper", replicates=0, log=lambda line: None)
+    assert asked == [{"classes": "given"}]
+    with pytest.raises(UserError, match="--classes=mixture is for --protocol=calibrated"):
+        evaluate(run, out=tmp_path, protocol="paper", classes="mixture")
+
+
 def test_paper_scores_are_those_of_the_whole_set_of_a_class(run):
     """In blocks from disk as `paper.anomaly_map` makes them in memory."""
     scorer = load_scorer(run)
@@ -292,7 +320,7 @@ def tiled(tmp_path_factory):
         image = Image.open(path)
         image.crop((0, 0, SIDE, SIDE - 16)).save(path)
     settings = {"backbone__taps": ("blocks.4",), "data__tiles": 2, "data__resize": "letterbox"}
-    train(tiny_config(folder, **settings, **SETTINGS), place / "run")
+    train(tiny_config(folder, **settings, train__epochs=0.0), place / "run")
     return place / "run"
 
 
@@ -319,6 +347,43 @@ def test_tiles_and_letterbox_score_as_in_prediction(tiled, tmp_path):
         evaluate(tiled, out=tmp_path, protocol="paper", log=lambda line: None)
 
 
+def test_defects_without_a_mask_take_no_part_where_others_have_one(tmp_path):
+    """In a group that clustering has found, there may be products with masks and without."""
+    records = [
+        Record("a.png", "group", "test", "good"),
+        Record("b.png", "group", "test", "hole", "b_mask.png"),
+        Record("c.png", "group", "test", "hole"),
+        Record("d.png", "bare", "test", "good"),
+        Record("e.png", "bare", "test", "hole"),
+    ]
+    test = EvalSet(tuple(records), ("group", "bare"), Transform(SIDE), tmp_path)
+    assert test.has_truth.tolist() == [True, True, False, False, False]
+
+
+def test_classes_are_resampled_by_themselves(monkeypatch, tmp_path):
+    """Or the mean of classes would vary as much as each of them."""
+    rng = np.random.default_rng(0)
+    number, classes = 40, 9
+    anomalous = np.tile(np.arange(number) % 2 == 1, classes)
+    scores = np.tile(rng.normal(size=number), classes) + anomalous
+    test = SimpleNamespace(
+        classes=tuple(map(str, range(classes))),
+        anomalous=anomalous,
+        labels=np.repeat(np.arange(classes), number),
+        of_class=lambda k: range(number * k, number * (k + 1)),
+    )
+    test = type("Sized", (SimpleNamespace,), {"__len__": lambda self: len(scores)})(**vars(test))
+    monkeypatch.setattr(measure, "pixel_metrics", lambda *args, **kwargs: [None] * (classes + 1))
+    found = measure.measure(test, SimpleNamespace(image=scores), tmp_path, replicates=400)
+
+    def width(of):
+        low, high = of["image_auroc_ci"]
+        return high - low
+
+    ratio = width(found.mean) / np.mean([width(of) for of in found.classes.values()])
+    assert 0.25 < ratio < 0.42, "of nine independent ones it is a third"
+
+
 def refused(directory, pattern, **options):
     with pytest.raises(UserError, match=pattern):
         evaluate(directory, log=lambda line: None, **options)
@@ -329,6 +394,12 @@ def test_mask_of_another_size_names_both_files(movable):
     save(movable / "data/brick/ground_truth/square/1_mask.png", np.ones((SIDE, SIDE + 1), np.uint8))
     both = r"square/1_mask\.png' has 65×64 pixels but its image '.*test/square/1\.png' has 64×64"
     refused(movable / "run", both)
+
+
+def test_other_weights_of_the_backbone_are_refused(movable):
+    path = movable / "run" / "config.json"
+    path.write_text(path.read_text().replace('"source": "auto"', '"source": "random"'))
+    refused(movable / "run", "SHA-256 of the backbone's weights: [0-9a-f]{64} there, random:0 here")
 
 
 def test_mask_of_another_size_is_found_before_the_scoring(movable, monkeypatch):

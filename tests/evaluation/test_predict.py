@@ -1,5 +1,6 @@
 """Prediction on new images: the table, what else is written, kills, unreadable files, and from Python."""
 
+import contextlib
 import csv
 import functools
 import json
@@ -16,10 +17,11 @@ from trees import ROOT, SIDE, add_class, crop, save, tiny_config
 
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import predict as module
+from hgad_jax.evaluation.inputs import list_images
 from hgad_jax.evaluation.predict import predict
 from hgad_jax.evaluation.prediction_files import Outputs
 from hgad_jax.evaluation.predictor import Predictor
-from hgad_jax.evaluation.score_table import COLUMNS
+from hgad_jax.evaluation.score_table import COLUMNS, ScoreTable
 from hgad_jax.scoring.threshold import normalized
 from hgad_jax.training.loop import train
 
@@ -263,6 +265,45 @@ def test_results_in_the_folder_of_the_images_are_no_images(place, tmp_path):
     assert run(place, out, pattern, outputs=Outputs(heatmaps=True))[0].scored == 0
 
 
+def test_links_to_folders_are_followed_once(place, tmp_path):
+    shutil.copytree(place / "new" / "brick", tmp_path / "elsewhere")
+    images = tmp_path / "images"
+    shutil.copytree(place / "new" / "grass", images / "below" / "deep")
+    (images / "link").symlink_to(tmp_path / "elsewhere")
+    (images / "same").symlink_to(tmp_path / "elsewhere")
+    (images / "below" / "up").symlink_to("..")
+    found, _ = list_images([str(images)])
+    parts = {os.path.relpath(os.path.dirname(path), images) for path in found}
+    assert len(found) == 8
+    assert parts == {"below/deep", "link"}
+
+
+def test_a_folder_that_may_not_be_read_is_said(place, tmp_path, monkeypatch):
+    shutil.copytree(place / "new", tmp_path / "images")
+    scan = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("grass"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match=r"images/grass' cannot be read: Permission denied"):
+        list_images([str(tmp_path / "images")])
+
+
+def test_the_name_of_a_class_is_no_formula_either(tmp_path, predictor):
+    image = np.full((SIDE, SIDE), 99, np.uint8)
+    table = ScoreTable(tmp_path, {})
+    prediction = predictor(image)
+    with contextlib.closing(table):
+        for name, nearest in (("=A1", "=A1"), ("unknown", "unknown"), ("unknown", "-5V")):
+            table.append([("x.png", prediction._replace(class_name=name, nearest_class=nearest))])
+    found = rows(tmp_path)
+    assert [row["class"] for row in found] == ["'=A1", "unknown", "unknown"]
+    assert [row["note"] for row in found] == ["", "", "unlike any class of the model; scored as -5V"]
+
+
 def test_patterns_and_what_is_not_there(place, tmp_path):
     assert run(place, tmp_path / "a", place / "new" / "*" / "[01].png")[0].scored == 4
     for given, pattern in (
@@ -288,6 +329,60 @@ def test_thresholds_may_be_given(place, tmp_path):
     assert "20.00% false alarms promised" in said, "one of five"
     with pytest.raises(UserError, match="threshold is 'high', expected 'conformal' or a finite number"):
         run(place, tmp_path / "none", threshold="high")
+
+
+@pytest.fixture
+def manual(place, tmp_path):
+    """The same run, with a threshold by hand in its config."""
+    shutil.copytree(place / "run", tmp_path / "manual")
+    config = json.loads((tmp_path / "manual" / "config.json").read_text())
+    config["scoring"]["threshold"] = "1e9"
+    (tmp_path / "manual" / "config.json").write_text(json.dumps(config))
+    return tmp_path / "manual"
+
+
+def test_a_threshold_of_the_config_may_be_taken_back(place, manual, tmp_path, predictor):
+    images = [str(place / "new" / "brick")]
+    done = predict(manual, images, tmp_path / "a", log=lambda line: None)
+    assert (done.scored, done.anomalous) == (4, 0)
+    done = predict(manual, images, tmp_path / "b", threshold="conformal", log=lambda line: None)
+    assert done.anomalous > 0
+    assert {row["threshold"] for row in rows(tmp_path / "b")} <= {
+        f"{t.value:.6g}" for t in predictor.thresholds
+    }
+    _, said = run(place, tmp_path / "number", threshold=14.5)
+    assert "14.5 (manual)" in said
+    with pytest.raises(UserError, match=r"threshold is set to 1e9, whatever its rate.*--threshold=conformal"):
+        predict(manual, images, tmp_path / "c", false_alarm_rate=0.3)
+    with pytest.raises(UserError, match="threshold is set to 7, whatever its rate"):
+        predict(place / "run", images, tmp_path / "d", threshold="7", false_alarm_rate=0.3)
+
+
+def test_thresholds_from_a_dataset_that_has_grown_a_class(place, tmp_path):
+    shutil.copytree(place / "data", tmp_path / "data")
+    shutil.copytree(place / "run", tmp_path / "run")
+    add_class(tmp_path / "data", "gravel", good=4, test=1)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["root"] = str(tmp_path / "data")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"does not know the class\(es\) gravel"):
+        predict(tmp_path / "run", [str(place / "new")], tmp_path / "out", threshold="f1_max")
+
+
+@pytest.mark.parametrize("of", ["image", "strangeness", "maps"])
+def test_scores_that_are_no_numbers_are_refused(place, predictor, tmp_path, monkeypatch, of):
+    def broken(evidence, boxes):
+        scores = jax.device_get(predictor.scorer.calibrated(evidence, boxes))
+        values = np.array(getattr(scores, of))
+        values[0] = np.nan
+        return scores._replace(**{of: values})
+
+    bad = predictor._replace(scorer=predictor.scorer._replace(calibrated=broken))
+    monkeypatch.setattr(module.Predictor, "load", lambda *args, **kwargs: bad)
+    with pytest.raises(UserError, match=r"new/brick/0\.png' gets scores that are not finite"):
+        run(place, tmp_path)
+    with pytest.raises(UserError, match="image 1 of 1' gets scores that are not finite"):
+        bad(place / "new" / "brick" / "0.png")
 
 
 def test_a_class_may_be_named(place, tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import threading
 import time
@@ -112,12 +113,41 @@ def test_other_images_are_refused_with_the_difference(place, config, finished, t
     add_class(place / "other", "grass", test=0, good=14)
     other = tiny_config(place / "other", place / "cache", backbone__taps=("blocks.4",))
     config_file = (place / "finished" / "config.json").read_text()
-    (place / "finished" / "config.json").write_text(config_file.replace("/data", "/other"))
     with pytest.raises(UserError, match=r"another run; nothing was changed") as refused:
         loop.train(other, place / "finished")
-    (place / "finished" / "config.json").write_text(config_file)
+    assert (place / "finished" / "config.json").read_text() == config_file
     assert "data.images.train.grass: 8 there, 10 here" in str(refused.value)
     assert "config.data.root" not in str(refused.value), "images may move"
+
+
+def test_images_may_move(place, config, finished, tmp_path):
+    shutil.copytree(place / "finished", tmp_path / "run")
+    shutil.copytree(place / "data", tmp_path / "moved")
+    messages, moved = [], config.copy_and_resolve_references()
+    moved.data.root = str(tmp_path / "moved")
+    same(jax.device_get(loop.train(moved, tmp_path / "run", log=messages.append)).params, finished.params)
+    assert "Going on from step 8" in messages
+    assert loop.workdir.load_config(tmp_path / "run").data.root == str(tmp_path / "moved"), "for eval.py"
+
+
+def test_weights_that_have_changed_are_refused(place, config, finished, tmp_path):
+    """A file of the same name may hold others."""
+    other = config.copy_and_resolve_references()
+    other.backbone.source = "random"
+    with pytest.raises(
+        UserError, match=r"SHA-256 of the backbone's weights: [0-9a-f]{64} there, random:0 here"
+    ):
+        loop.train(other, place / "finished")
+    assert loop.workdir.load_config(place / "finished").backbone.source == "auto"
+
+
+def test_a_window_on_the_test_set_needs_one(place, tmp_path):
+    config = tiny_config(place / "data", place / "cache", eval__window=(1.0, 2.0))
+    with pytest.raises(
+        UserError, match=r"eval\.window is \(1\.0, 2\.0\), expected \(\): there are no test images"
+    ):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_checkpoint_of_another_config_is_refused_with_the_difference(place, config, finished):

@@ -1,6 +1,7 @@
 """Of each level the state is kept under which held-out good images are likeliest, and nothing else."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -52,10 +53,11 @@ def test_what_is_measured_is_the_likelihood_of_held_out_images_under_their_class
     config = configured(place, train__positions=positions)
     model, data, params, constants = parts(config)
     # Couplings that start as the identity would hide what they are told.
-    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(0), x.shape), params)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), params)
     found = selection.make_selection(config, model, data, 1, data_mesh()).measure(params, constants)
     features, labels = data.cache.gather(data.held_out), data.labels[data.held_out]
-    maps = model.detector.evidence(params, constants, features, labels).log_likelihood
+    maps = jax.jit(model.detector.evidence)(params, constants, features, labels).log_likelihood
     rng = np.random.default_rng((config.seed, selection._GRIDS))
     grids = draw_grids(rng, model.levels.sizes, positions)
     for level, values in enumerate(maps):
@@ -113,7 +115,7 @@ def test_a_run_that_was_cut_short_knows_the_best_state_of_before(place):
     config = configured(place, train__learning_rate=0.05, train__warmup_epochs=0.0)
     whole = jax.device_get(loop.train(config, place / "whole"))
     folder = place / "halves"
-    loop.train(config, folder)
+    shutil.copytree(place / "whole", folder)
     last = max(int(p.name) for p in (folder / "checkpoints").iterdir())
     (folder / "checkpoints" / str(last)).rename(place / "away")
     metrics = (folder / "metrics.jsonl").read_text().splitlines()
@@ -131,3 +133,13 @@ def test_a_detector_without_likelihoods_of_levels_is_refused(place, tmp_path):
     config.train.keep = "best"
     with pytest.raises(UserError, match=r"train\.keep is 'best', expected 'last': the detector padim"):
         loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists(), "or the corrected command would be refused"
+
+
+def test_patience_of_less_than_an_epoch_waits_for_the_first_measurement(place):
+    config = configured(place, train__patience=0.1)
+    model, data, *_ = parts(config)
+    found = selection.make_selection(config, model, data, 100, data_mesh())
+    best = selection.Best((), np.zeros(2, np.float32), np.zeros(2, np.int32))
+    assert found.every == 2, "16 images, 8 a step"
+    assert [found.over(best, step) for step in (1, 2)] == [False, True]

@@ -27,6 +27,19 @@ def test_saves_the_config_and_reads_it_back(tmp_path, config):
     assert list(found.backbone.taps) == ["blocks.2", "blocks.4"]
 
 
+def test_places_may_change_once_a_checkpoint_can_tell_what_was_there(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    moved = config.copy_and_resolve_references()
+    moved.data.root, moved.backbone.source, moved.data.normal_dir = "elsewhere", "/weights.pth", ("good",)
+    with pytest.raises(UserError, match=r"config\.data\.root: data there, elsewhere here"):
+        workdir.prepare(tmp_path, moved)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    workdir.prepare(tmp_path, moved)
+    assert workdir.load_config(tmp_path).data.root == "data", "not before the checkpoint was asked"
+    workdir.save_places(tmp_path, moved)
+    assert workdir.config_as_json(workdir.load_config(tmp_path)) == workdir.config_as_json(moved)
+
+
 def test_the_same_config_may_go_on(tmp_path, config):
     workdir.prepare(tmp_path, config)
     before = state(tmp_path)
@@ -94,9 +107,9 @@ def test_checkpoints_of_an_unknown_config_are_not_gone_on_with(tmp_path, config)
 
 def test_atomic_writing_leaves_no_other_file(tmp_path):
     workdir.write_atomically(tmp_path / "a.json", "old")
-    workdir.write_atomically(tmp_path / "a.json", "größer")
+    workdir.write_atomically(tmp_path / "a.json", "größer, from Kratzer_\udcfc.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "größer"
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == r"größer, from Kratzer_\udcfc.png"
 
 
 def logged(directory):

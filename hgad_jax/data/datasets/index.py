@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hgad_jax.data.records import Record, Source, Stored
 from hgad_jax.errors import UserError
 
+UNFINISHED = "incomplete."  # how TFDS names the folder of a dataset that is being prepared
 FORMAT_VERSION = 1
 _FILE = "records.json"
 
@@ -106,6 +107,7 @@ def source_key(root: str, suffixes: Iterable[str]) -> str:
     """Hash the names and sizes of the files of some kinds below a folder.
 
     It tells whether the files are still those that a dataset was prepared from, without reading them.
+    Prepared datasets may lie there too: whole ones have no such files, `UNFINISHED` ones are passed over.
     """
     digest, seen, wanted = hashlib.sha256(), set(), tuple(suffixes)
     for folder, below, names in os.walk(root, followlinks=True):
@@ -114,7 +116,7 @@ def source_key(root: str, suffixes: Iterable[str]) -> str:
             below.clear()
             continue
         seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        below[:] = sorted(name for name in below if not name.startswith((".", UNFINISHED)))
         for name in sorted(names):
             if name.lower().endswith(wanted) and not name.startswith("."):
                 path = os.path.join(folder, name)

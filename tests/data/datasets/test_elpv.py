@@ -97,6 +97,15 @@ def test_a_folder_in_place_of_the_package(folder, tmp_path):
     assert read_image_file(dataset.test[0].path) == b"images/c.png 1.0 mono"
 
 
+def test_once_prepared_neither_package_nor_folder_is_needed(folder, tmp_path, monkeypatch):
+    root = folder(["images/a.png 0.0 mono", "images/b.png 0.0 poly"])
+    options = {"allow_partial": True}
+    first = load("elpv", root, tmp_path / "prepared", **options)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    root.rename(root.with_name("gone"))
+    assert load("elpv", "", tmp_path / "prepared", **options) == first
+
+
 def test_other_counts_are_refused_with_what_differs(folder, tmp_path):
     root = folder(["images/a.png 0.0 mono", "images/b.png 0.3333333333333333 mono"])
     with pytest.raises(UserError, match="good mono: 1 instead of 588") as error:
