@@ -49,6 +49,7 @@ FLOOR = "Gaussian"  # the untrained floor: HGAD's first layer with one Gaussian 
 def _floor(dataset: str):
     config = default.get_config()
     config.data.name = dataset
+    config.backbone.update(default.PLAIN)  # for `time_to_auroc.py` too, which takes the floor from here
     config.detector.update(regions=0)
     config.train.epochs = 0.0
     return config
