@@ -31,9 +31,10 @@ def test_places_may_change_once_a_checkpoint_can_tell_what_was_there(tmp_path, c
     workdir.prepare(tmp_path, config)
     moved = config.copy_and_resolve_references()
     moved.data.root, moved.backbone.source, moved.data.normal_dir = "elsewhere", "/weights.pth", ("good",)
+    (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir(parents=True)  # half-written
     with pytest.raises(UserError, match=r"config\.data\.root: data there, elsewhere here"):
         workdir.prepare(tmp_path, moved)
-    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "4").mkdir()
     workdir.prepare(tmp_path, moved)
     assert workdir.load_config(tmp_path).data.root == "data", "not before the checkpoint was asked"
     workdir.save_places(tmp_path, moved)
