@@ -1,0 +1,96 @@
+"""Convolutional couplings over whole maps, as a `Flow` (FastFlow)."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hgad_jax.flows import conv_flow
+from hgad_jax.flows.part import Flow
+from hgad_jax.flows.permutation import permute
+
+_EPSILON = 1e-5  # of the layer norm's variance, PyTorch's default
+
+
+class NormParams(NamedTuple):
+    """The layer norm's affine map, one per element `[h, w, C]`."""
+
+    scale: jax.Array
+    offset: jax.Array
+
+
+class ConvolutionParams(NamedTuple):
+    """What is trained."""
+
+    norm: NormParams | None
+    couplings: conv_flow.ConvFlowParams
+
+
+def convolution(
+    *,
+    num_blocks: int,
+    kernel_sizes: Sequence[int],
+    hidden_ratio: float,
+    clamp: float,
+    identity_init: bool,
+    norm: str = "none",
+) -> Flow:
+    """Couplings whose subnets see a neighbourhood (`flows.conv_coupling`), mixed by random permutations.
+
+    Args:
+      num_blocks: couplings, a multiple of the number of kernel sizes.
+      kernel_sizes: of their convolutions, in turn; odd.
+      hidden_ratio: hidden width of a coupling's subnet over its input width.
+      clamp: bound of a coupling's log-scale.
+      identity_init: whether couplings start as the identity.
+      norm: layer norm before them: `"trainable"` affine map, `"fixed"` or `"none"`.
+    """
+
+    def init(key, size):
+        couplings = conv_flow.init_params(
+            key,
+            channels=size[-1],
+            num_blocks=num_blocks,
+            kernel_sizes=tuple(kernel_sizes),
+            hidden_ratio=hidden_ratio,
+            identity=identity_init,
+        )
+        affine = NormParams(jnp.ones(size), jnp.zeros(size)) if norm == "trainable" else None
+        return ConvolutionParams(affine, couplings)
+
+    def draw(key, size):
+        return conv_flow.init_permutations(
+            key, channels=size[-1], num_blocks=num_blocks, places=len(kernel_sizes)
+        )
+
+    def forward(params, permutations, x):
+        if norm != "none":
+            x = layer_norm(x, params.norm)
+        return conv_flow.forward(params.couplings, permutations, x, clamp=clamp)
+
+    def inverse(params, permutations, z):
+        return conv_flow.inverse(params.couplings, permutations, z, clamp=clamp)
+
+    def carry(permutations, points):
+        if not identity_init:
+            return points
+        return functools.reduce(permute, permutations.reshape(-1, permutations.shape[-1]), points)
+
+    # An image's own mean and variance, taken away, cannot be found again.
+    return Flow(init, draw, forward, inverse if norm == "none" else None, carry)
+
+
+def layer_norm(x: jax.Array, params: NormParams | None = None) -> jax.Array:
+    """Each image's map `[B, h, w, C]` to mean 0 and variance 1 over all its elements, then scaled and moved.
+
+    It is not counted in the log-determinant, as in the published implementations: an image's own mean and
+    variance cannot be inverted. With trained parameters the likelihood is unbounded (docs/detectors.md).
+    """
+    mean = x.mean((1, 2, 3), keepdims=True)
+    variance = x.var((1, 2, 3), keepdims=True)
+    normed = (x - mean) * jax.lax.rsqrt(variance + _EPSILON)
+    if params is None:
+        return normed
+    return normed * jnp.broadcast_to(params.scale, x.shape) + jnp.broadcast_to(params.offset, x.shape)
