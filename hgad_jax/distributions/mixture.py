@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, log_softmax, logsumexp
 
-LOG_2PI = math.log(2 * math.pi)
+from hgad_jax.distributions.part import LOG_2PI
 
 
 class MixtureParams(NamedTuple):

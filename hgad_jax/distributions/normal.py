@@ -5,13 +5,12 @@ N(μ, diag σ²) with one μ and one ln σ for every element (position and chann
 with the flow and, in every few epochs, alone (`training.optimizers.alternating`).
 """
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-LOG_2PI = math.log(2 * math.pi)
+from hgad_jax.distributions.part import LOG_2PI, Base, Weights
 
 
 class NormalParams(NamedTuple):
@@ -29,6 +28,11 @@ def init_params(shape: tuple[int, ...]) -> NormalParams:
 def at_positions(params: NormalParams, positions: jax.Array) -> NormalParams:
     """Parameters of single positions y · w + x: `[h, w, C]` and `[N]` → `[N, C]`."""
     return NormalParams(*(p.reshape(-1, p.shape[-1])[positions] for p in params))
+
+
+def at_grid(params: NormalParams, grid: Any) -> NormalParams:
+    """Parameters of a grid's positions (`rows` and `columns`): `[h, w, C]` → `[n, m, C]`."""
+    return NormalParams(*(p.take(grid.rows, 0).take(grid.columns, 1) for p in params))
 
 
 def energy(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
@@ -61,3 +65,53 @@ def standardized(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
 def log_prob(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
     """log p(z) in nats, constant included; arguments as `energy`."""
     return -energy(z, params) - 0.5 * z.shape[-1] * LOG_2PI
+
+
+def terms(log_likelihood: jax.Array) -> dict[str, jax.Array]:
+    """Loss terms of log-likelihoods in nats per dimension, constant included; means over all vectors.
+
+    Args:
+      log_likelihood: `[...]`.
+
+    Returns:
+      `likelihood`, the negative log-likelihood in nats per dimension without the constant ln(2π)/2, and
+      `log_sigmoid`, −log sigmoid of the log-likelihood (CFLOW-AD, as released).
+    """
+    return {
+        "likelihood": -jnp.mean(log_likelihood) - 0.5 * LOG_2PI,
+        "log_sigmoid": -jnp.mean(jax.nn.log_sigmoid(log_likelihood)),
+    }
+
+
+def _log_prob_of_features(params, z, log_det, class_ids):
+    del class_ids
+    return log_det - energy(z, params)
+
+
+def _loss(params, z, log_det, class_ids, weights: Weights):
+    log_likelihood = _log_prob_of_features(params, z, log_det, class_ids) / z.shape[-1] - 0.5 * LOG_2PI
+    found = terms(log_likelihood)
+    return sum(weights[name] * term for name, term in found.items() if name in weights), found
+
+
+def standard() -> Base:
+    """The standard normal distribution."""
+    return Base(
+        init=lambda key, size, centres: None,
+        log_prob=_log_prob_of_features,
+        loss=_loss,
+        terms=("likelihood", "log_sigmoid"),
+        stage_two=("log_sigmoid",),
+        constant=0.5 * LOG_2PI,
+        standardized=lambda params, z: standardized(z, params),
+    )
+
+
+def trainable() -> Base:
+    """A normal distribution with a mean and a scale of its own for every element (AltUB)."""
+    return standard()._replace(
+        init=lambda key, size, centres: init_params(size),
+        at_grid=at_grid,
+        of_vectors=at_positions,
+        alternation="altub",
+    )
