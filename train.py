@@ -18,15 +18,15 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main():
     """Trains in --workdir."""
+    from hgad_jax.detectors import in_fibres
     from hgad_jax.training import host, processes  # after the flags: importing jax takes a second
     from hgad_jax.training.loop import train
 
     processes.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, heartbeat=_HEARTBEAT.value
     )
-    in_fibres = _CONFIG.value.detector.get("fibre", 0)  # whose steps are too short to be shared
     host.keep_compiled()
-    host.use_cores(1 if in_fibres else _CONFIG.value.train.batch_size)
+    host.use_cores(1 if in_fibres(_CONFIG.value.detector) else _CONFIG.value.train.batch_size)
     train(_CONFIG.value, _WORKDIR.value, log=cli.say if processes.is_first() else lambda line: None)
 
 

@@ -90,7 +90,7 @@ class JaxSide(Side):
         self._model, self._mesh = problem.model, data_mesh()
         self.batch_size = self.config.train.batch_size
         self.per_pass = len(self.data.train) / self.batch_size
-        self._schedule = make_schedule(self.config, len(self.data.train))
+        self._schedule = make_schedule(self.config, self._model.detector, len(self.data.train))
         if optimizer:
             self._schedule = self._schedule._replace(optimizer=optimizer(self._schedule))
         self.total = self._schedule.steps
@@ -200,7 +200,7 @@ class TorchSide(Side):
             raise UserError(
                 f"{len(self.data.train)} training images, expected at least a batch of {self.batch_size}."
             )
-        self._schedule = make_schedule(self.config, self.per_pass * self.batch_size)
+        self._schedule = make_schedule(self.config, problem.model.detector, self.per_pass * self.batch_size)
         self.total = self._schedule.steps
         self._orders = training_indices(len(self.data.train), batch_size=len(self.data.train), seed=seed)
         self._order = (-1, None)

@@ -29,8 +29,8 @@ import numpy as np
 import optax
 from flow import _import_published, time_alternating, use_threads
 
-from hgad_jax.detectors.cflow import cflow
-from hgad_jax.detectors.normal_flow import LevelParams
+from hgad_jax import detectors
+from hgad_jax.detectors.compose import LevelParams
 from hgad_jax.training.fibre_step import _shuffled
 from hgad_jax.training.optimizers import adam, per_level
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
@@ -99,21 +99,22 @@ class Problem:
         rng = np.random.default_rng(SEED)
         self.features = tuple(rng.standard_normal((images, *size), np.float32) for size in self.levels)
         self.labels = np.zeros(images, np.int32)
-        self.detector = cflow(
-            num_classes=1,
-            num_blocks=BLOCKS,
-            condition_channels=CONDITION,
-            hidden_ratio=2.0,
-            clamp=CLAMP,
-            identity_init=False,
-            conditioning="none",
-            per_class=False,
-            regions=0,
-            shrinkage=0.0,
-            base="standard",
-            fibre=FIBRE,
-            zero_grad="none",
-        )
+        keys = {
+            "name": "cflow",
+            "num_blocks": BLOCKS,
+            "condition_channels": CONDITION,
+            "hidden_ratio": 2.0,
+            "clamp": CLAMP,
+            "identity_init": False,
+            "conditioning": "none",
+            "per_class": False,
+            "regions": 0,
+            "shrinkage": 0.0,
+            "base": "standard",
+            "fibre": FIBRE,
+            "zero_grad": "none",
+        }
+        self.detector = detectors.create(keys, num_classes=1)
 
     def ours(self, count: int | None = None) -> Callable:
         """A function that does one training step on the batch, or on its first `count` images."""

@@ -77,7 +77,7 @@ def make(num_classes: int, sizes: tuple[tuple[int, int, int], ...]) -> dict[str,
     abstract = model.detector.abstract(sizes)
     numbers = jax.tree.map(lambda leaf: _numbers(rng, leaf, config.detector.regions), abstract)
     params, constants = replicate(mesh, numbers)
-    schedule = make_schedule(config, num_examples=1000)
+    schedule = make_schedule(config, model.detector, num_examples=1000)
     step = make_step(config, model, schedule, mesh)
     grids = draw_grids(rng, sizes, config.train.positions)
 

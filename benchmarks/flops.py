@@ -108,7 +108,7 @@ def main() -> None:
     detector = paper_detector(options.classes)
     params, constants = detector.abstract(sizes)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    fixed = sum(math.prod(level.rotations.shape) for level in constants)
+    fixed = sum(math.prod(level.mixing.shape) for level in constants)
     vectors = sum(h * w for h, w, _ in sizes)
     values = sum(h * w * c for h, w, c in sizes)
     one, _ = step_flops(detector, params, constants, sizes, 1)

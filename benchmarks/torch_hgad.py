@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax, logsigmoid
 
-from hgad_jax.detectors.hgad import LevelConstants, LevelParams
+from hgad_jax.detectors.compose import LevelConstants, LevelParams
 from hgad_jax.distributions.mixture import MixtureParams, block_identity_centres
 from hgad_jax.flows.conditioning import identity_affine
 
@@ -103,7 +103,9 @@ class Level(torch.nn.Module):
 
     def constants(self) -> LevelConstants:
         """What is fixed, likewise; the published model has no first layer."""
-        return LevelConstants(identity_affine(self.centres.shape[1]), freia_flow.to_rotations(self.flow))
+        return LevelConstants(
+            identity_affine(self.centres.shape[1]), None, freia_flow.to_rotations(self.flow)
+        )
 
 
 class PublishedHGAD:

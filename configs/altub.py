@@ -1,4 +1,4 @@
-"""Keys of AltUB (Kim et al., 2022): a trained base distribution under the flow of CFLOW-AD or FastFlow.
+"""Keys of AltUB (Kim et al., 2022): a trained base distribution under any flow.
 
 They are read when `config.detector.base` is "trainable". What the paper leaves open is marked as our choice.
 """

@@ -6,7 +6,7 @@ as the released code has it), `altub` (either of them with AltUB's base distribu
 
 import ml_collections
 
-from configs import altub, default
+from configs import default
 from configs.arguments import CLASSES, parse
 
 # Where the paper's code taps its encoders, and their input sides.
@@ -20,6 +20,14 @@ BACKBONES = {
 }
 # README of the released code; pixels.
 SIZES = dict.fromkeys(("cable", "capsule", "hazelnut", "metal_nut", "pill"), 256) | {"transistor": 128}
+
+# What it has of its own, beside the keys of configs/default.py.
+KEYS = {
+    "name": "cflow",
+    "base": "standard",
+    "fibre": 0,  # vectors of one optimiser step, out of the shuffled batch; 0: all, one step a batch
+    "zero_grad": "none",  # fibres: a step leaves other levels alone, or takes their gradient as "zeros"
+}
 
 
 def get_config(
@@ -43,11 +51,9 @@ def get_config(
     config.data.name = dataset
     config.data.class_name = words.class_name
     config.backbone.update(default.PLAIN)
-    config.detector = _detector()
-    config.loss = ml_collections.ConfigDict(
-        {"likelihood": 1.0, "log_sigmoid": 0.0}
-    )  # weights, nats per dimension
-    config.altub = altub.keys(rate_ratio=250.0, start_epoch=0.0)
+    config.detector.update(KEYS)
+    config.loss.update(mutual_information=0.0, intra=0.0)  # which need the hierarchical mixture
+    config.altub.rate_ratio = 250.0
     config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
     config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
@@ -65,26 +71,6 @@ def get_config(
     if not condition:
         config.detector.condition_channels = 0
     return config
-
-
-def _detector() -> ml_collections.ConfigDict:
-    detector = ml_collections.ConfigDict()
-    detector.name = "cflow"
-    detector.num_blocks = 8  # couplings per flow
-    detector.condition_channels = 64  # width of the position code, a multiple of 4; 0: no condition (U-FLOW)
-    detector.hidden_ratio = 2.0  # hidden width of a coupling's subnet over its input width
-    detector.clamp = 1.9  # bound of a coupling's log-scale
-    detector.identity_init = True  # couplings start as the identity
-    detector.conditioning = "whiten"  # first layer: "none", "standardize" or "whiten"
-    detector.per_class = True  # first layer: statistics of each class, or of all together
-    detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
-    detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
-    detector.base = "standard"  # normal distribution of the latents, or "trainable" (AltUB)
-    detector.fibre = 0  # vectors of one optimiser step, out of the shuffled batch; 0: all, one step a batch
-    detector.zero_grad = (
-        "none"  # fibres: a step leaves other levels alone, or takes their gradient as "zeros"
-    )
-    return detector
 
 
 def _paper(config: ml_collections.ConfigDict, class_name: str, dataset: str) -> None:

@@ -8,6 +8,7 @@ Presets, given after a colon (`--config=configs/hgad_elpv.py:paper`):
 
 import ml_collections
 
+from configs import altub
 from hgad_jax.errors import UserError
 
 
@@ -62,8 +63,11 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
 
     config.detector = detector = ml_collections.ConfigDict()
     detector.name = "hgad"
+    detector.flow = "dense"  # couplings: "dense", "convolution" (FastFlow's), or "none"; docs/parts.md
     detector.num_blocks = 8  # couplings per flow
-    detector.condition_channels = 64  # width of the position code, a multiple of 4
+    detector.condition_channels = 64  # dense: width of the position code, a multiple of 4; 0: not told it
+    detector.kernel_sizes = (3, 1)  # convolution: of the couplings, in turn; odd, in positions
+    detector.norm = "none"  # convolution: layer norm before it, "trainable" affine map, "fixed" or "none"
     detector.hidden_ratio = 2.0  # hidden width of a coupling's subnet over its input width
     detector.clamp = 1.9  # bound of a coupling's log-scale
     detector.identity_init = True  # couplings start as the identity
@@ -71,12 +75,17 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     detector.per_class = True  # first layer: statistics of each class, or of all together
     detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
     detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
-    detector.num_centres = 4  # Gaussian centres a class
-    detector.centre_distance = 5.0  # between the initial centres of two classes
-    detector.delta_scale = 0.1  # deviation of a class's further centres around its main one, at the start
-    detector.label_smoothing = 0.02  # of the mutual information
+    # distribution of the latents: "hierarchical" (a mixture over classes and centres), "standard" (normal)
+    # or "trainable" (normal, with a mean and a scale for every element: AltUB)
+    detector.base = "hierarchical"
+    detector.num_centres = 4  # hierarchical: Gaussian centres a class
+    detector.centre_distance = 5.0  # hierarchical: between the initial centres of two classes
+    detector.delta_scale = 0.1  # hierarchical: deviation of a class's further centres at the start
+    detector.label_smoothing = 0.02  # hierarchical: of the mutual information
 
-    config.loss = loss = ml_collections.ConfigDict()  # weights
+    config.altub = altub.keys(rate_ratio=50.0, start_epoch=0.0)
+
+    config.loss = loss = ml_collections.ConfigDict()  # weights; those of terms that the base lacks are 0
     loss.likelihood = 1.0  # L_g, nats per dimension
     loss.mutual_information = 0.01  # nats, maximised
     loss.entropy = 0.0  # L_e, nats

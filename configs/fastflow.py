@@ -6,7 +6,7 @@ implementations), `altub` (either of them with AltUB's base distribution).
 
 import ml_collections
 
-from configs import altub, default
+from configs import default
 from configs.arguments import CLASSES, parse
 
 _PYRAMID = ("layer1", "layer2", "layer3")
@@ -24,6 +24,16 @@ BACKBONES = {
     "cait": ("cait_m48_448", ("blocks.40.norm",), 448, _VIT),
 }
 
+# What it has of its own, beside the keys of configs/default.py.
+KEYS = {
+    "name": "fastflow",
+    "flow": "convolution",
+    "base": "standard",
+    "hidden_ratio": 1.0,
+    "clamp": 2.0,
+    "score_log_det": True,  # whether a position's score has its share of the log-determinant
+}
+
 
 def get_config(
     argument: str = "", *, dataset: str = "folder", paper: bool = False
@@ -39,9 +49,8 @@ def get_config(
     config.data.name = dataset
     config.data.class_name = words.class_name
     config.backbone.update(default.PLAIN)
-    config.detector = _detector()
+    config.detector.update(KEYS)
     config.loss = ml_collections.ConfigDict({"likelihood": 1.0})  # nats per image
-    config.altub = altub.keys(rate_ratio=50.0, start_epoch=0.0)
     config.train.update(stage_two_epoch=0.0, beta1=0.9, beta2=0.999)
     config.train.update(epochs=8.0, batch_size=32, positions=0, micro_batches=8, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
@@ -54,24 +63,6 @@ def get_config(
     if "altub" in words.presets:
         config.detector.base = "trainable"
     return config
-
-
-def _detector() -> ml_collections.ConfigDict:
-    detector = ml_collections.ConfigDict()
-    detector.name = "fastflow"
-    detector.num_blocks = 8  # couplings per flow, a multiple of the number of kernel sizes
-    detector.kernel_sizes = (3, 1)  # of the couplings' convolutions, in turn; odd, in positions
-    detector.hidden_ratio = 1.0  # hidden width of a coupling's subnet over its input width
-    detector.clamp = 2.0  # bound of a coupling's log-scale
-    detector.identity_init = True  # couplings start as the identity
-    detector.norm = "none"  # layer norm before the flow: "trainable" affine map, "fixed" or "none"
-    detector.conditioning = "whiten"  # first layer: "none", "standardize" or "whiten"
-    detector.per_class = True  # first layer: statistics of each class, or of all together
-    detector.regions = 64  # first layer: covariances per class; 0: it does not depend on the position
-    detector.shrinkage = 1e-3  # first layer: share of the mean variance added to every variance
-    detector.base = "standard"  # normal distribution of the latents, or "trainable" (AltUB)
-    detector.score_log_det = True  # whether a position's score has its share of the log-determinant
-    return detector
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:

@@ -34,6 +34,7 @@ def get_config(
     detector.dimensions = 100  # channels kept, drawn from those of all levels; all if there are fewer
     detector.regularization = 0.01  # added to every variance
     config.loss = ml_collections.ConfigDict()
+    del config.altub
     config.train.update(epochs=0.0, stage_two_epoch=0.0, positions=0, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
         config.scoring.protocol = "paper"

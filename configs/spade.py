@@ -32,6 +32,7 @@ def get_config(
     detector.neighbours = 50  # K, nearest images
     detector.pixel_neighbours = 1  # κ, nearest positions in those
     config.loss = ml_collections.ConfigDict()
+    del config.altub
     config.train.update(epochs=0.0, stage_two_epoch=0.0, positions=0, keep="last")
     if "paper" in words.presets or (paper and "default" not in words.presets):
         config.scoring.protocol = "paper"

@@ -1,12 +1,12 @@
 """Checks of a config's values, before anything long starts."""
 
-import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hgad_jax import detectors
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
-from hgad_jax.detectors import DETECTORS, FITTED, MIXING
+from hgad_jax.detectors import keys
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.decision import manual_value
@@ -17,19 +17,13 @@ _CHOICES = {
     "data.interpolation": INTERPOLATIONS,
     "backbone.dtype": ("float32", "bfloat16"),
     "cache.dtype": ("float32", "bfloat16"),
-    "detector.name": tuple(DETECTORS),
-    "detector.conditioning": ("none", "standardize", "whiten"),
-    "detector.base": ("standard", "trainable"),
-    "detector.zero_grad": ("none", "zeros"),
-    "detector.norm": ("none", "fixed", "trainable"),
-    "altub.clip_by": ("norm", "value"),
     "train.keep": ("best", "last"),
     "scoring.protocol": ("calibrated", "paper"),
     "scoring.classes": ("inferred", "mixture", "given"),
     "scoring.image_map": tuple(COMBINATIONS),
     "scoring.pixel_map": tuple(COMBINATIONS),
     "calibration.threshold_per": ("class", "model"),
-}
+} | keys.CHOICES
 _AT_LEAST = {
     "seed": 0,
     "data.image_size": 32,
@@ -38,23 +32,6 @@ _AT_LEAST = {
     "data.tiles": 1,
     "data.tile_overlap": 0.05,
     "backbone.equalize": 0,
-    "detector.num_blocks": 1,
-    "detector.condition_channels": 0,
-    "detector.hidden_ratio": 1e-3,
-    "detector.num_centres": 1,
-    "detector.shrinkage": 0,
-    "detector.regions": 0,
-    "detector.fibre": 0,
-    "detector.dimensions": 1,
-    "detector.regularization": 1e-9,
-    "detector.gallery": 1,
-    "detector.neighbours": 1,
-    "detector.pixel_neighbours": 1,
-    "altub.freeze_interval": 1,
-    "altub.first_epoch": 0,
-    "altub.start_epoch": 0,
-    "altub.rate_ratio": 0,
-    "altub.clip": 0,
     "train.batch_size": 1,
     "train.micro_batches": 1,
     "train.positions": 0,
@@ -78,7 +55,7 @@ _AT_LEAST = {
     "scoring.top_fraction": 0,
     "scoring.sigma": 0,
     "scoring.batch_size": 1,
-}
+} | keys.AT_LEAST
 _AT_MOST = {
     "data.rotation": 180,
     "data.tile_overlap": 0.5,
@@ -87,14 +64,13 @@ _AT_MOST = {
     "calibration.pixel_rate": 0.5,
     "scoring.ordinary_fraction": 1,
     "scoring.top_fraction": 1,
-    "detector.label_smoothing": 1,
     # Schedules count steps, of which there is no infinite number.
     "train.epochs": 1e6,
     "train.stage_two_epoch": 1e6,
     "train.warmup_epochs": 1e6,
     "train.hold_epochs": 1e6,
     "train.patience": 1e6,
-}
+} | keys.AT_MOST
 
 
 def validate(config: Any, num_devices: int) -> None:
@@ -158,6 +134,24 @@ def validate(config: Any, num_devices: int) -> None:
         raise UserError("\n".join(f"config.{problem}" for problem in problems))
 
 
+def effective(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a config as JSON, what the run depends on: two that agree in it are of the same run.
+
+    The keys of a detector's parts that it does not have are left out, and those given by default are filled
+    in, so that a run of before there was a choice of parts goes on.
+    """
+    section = config.get("detector", {})
+    if "name" not in section or detectors.problems(section, num_devices=1):
+        return config
+    detector = detectors.create(section, num_classes=1)
+    turns, terms = detector.optimised.alternation, detector.terms
+    sections = set(detectors.ALTERNATIONS) - {turns}
+    return {name: values for name, values in config.items() if name not in sections} | {
+        "detector": detectors.used_keys(section),
+        "loss": {term: weight for term, weight in config.get("loss", {}).items() if term in terms},
+    }
+
+
 def _present(config: Any, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Keys and values; of the sections that depend on the detector, those keys that it has."""
     for key in keys:
@@ -168,42 +162,31 @@ def _present(config: Any, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _detector_problems(config: Any, num_devices: int) -> Iterator[str]:
-    """What concerns the detector and more than a bound of one key."""
-    detector, name = config.detector, config.detector.name
-    if name not in DETECTORS:
-        return  # said already
-    signature = inspect.signature(DETECTORS[name]).parameters
-    needed = {key for key, p in signature.items() if p.default is p.empty} - {"num_classes"}
-    given = set(detector) - {"name"}
-    if needed - given or given - set(signature):
-        example = ", ".join(sorted(given - set(signature) or needed - given)[:3])
-        yield (
-            f"detector.name is {name!r}, but other keys of this config are of another detector ({example}). "
-            f"Start from a config of its own: --config=configs/{name}_folder.py or another {name}_*.py"
-        )
+    """What concerns the detector, and what it needs of other sections."""
+    section, name = config.detector, config.detector.name
+    found = detectors.problems(section, num_devices)
+    yield from found
+    if found:
         return
-    if config.scoring.classes == "mixture" and name not in MIXING:
+    detector = detectors.create(section, num_classes=1)
+    if config.scoring.classes == "mixture" and not detector.mixes_classes:
         yield (
-            f"scoring.classes is 'mixture', expected 'inferred' or 'given': {name} has no model of the "
-            f"mixture, {' and '.join(MIXING)} has"
+            f"scoring.classes is 'mixture', expected 'inferred' or 'given': {_made(section)} has no "
+            "likelihood under a mixture of classes"
         )
-    if name in FITTED and config.train.epochs:
+    if detector.fitted and config.train.epochs:
         yield f"train.epochs is {config.train.epochs}, expected 0: {name} is fitted, not trained"
-    channels = detector.get("condition_channels", 0)
-    if channels % 4:
-        yield f"detector.condition_channels is {channels}, expected a multiple of 4"
-    elif not channels and detector.name == "hgad":
-        yield "detector.condition_channels is 0, expected at least 4"
-    if detector.get("fibre", 0) % num_devices:
-        yield (
-            f"detector.fibre is {detector.fibre}, expected a multiple of the {num_devices} devices that it "
-            "is split over"
-        )
-    kernels = detector.get("kernel_sizes", (1,))
-    if not kernels or any(k < 1 or k % 2 == 0 for k in kernels):
-        yield f"detector.kernel_sizes is {tuple(kernels)}, expected odd numbers"
-    elif detector.get("num_blocks", 0) % len(kernels):
-        yield (
-            f"detector.num_blocks is {detector.num_blocks}, expected a multiple of the {len(kernels)} "
-            "sizes of detector.kernel_sizes"
-        )
+    for term, weight in config.loss.items():
+        if weight and term not in detector.terms:
+            yield (
+                f"loss.{term} is {weight}, expected 0: {_made(section)} has no such term, only "
+                f"{', '.join(detector.terms)}"
+            )
+    if detector.optimised.alternation and detector.optimised.alternation not in config:
+        yield f"{detector.optimised.alternation} is missing, which says how {_made(section)} is trained"
+
+
+def _made(section: Any) -> str:
+    """What a detector is called in messages: by its name, and its base distribution if it has one."""
+    base = detectors.used_keys(section).get("base")
+    return f"{section.name} with detector.base={base!r}" if base else section.name

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hgad_jax import detectors
 from hgad_jax.detectors import class_finder
-from hgad_jax.detectors.cflow import cflow
-from hgad_jax.detectors.fastflow import FastFlowParams, NormParams, fastflow
-from hgad_jax.detectors.normal_flow import LevelConstants, LevelParams
+from hgad_jax.detectors.compose import LevelConstants, LevelParams
 from hgad_jax.flows.conditioning import identity_affine
 from hgad_jax.flows.conv_coupling import ConvCouplingParams
+from hgad_jax.flows.convolution import ConvolutionParams, NormParams
 from hgad_jax.flows.coupling import CouplingParams
 
 LEVELS = ((4, 5, 8), (2, 3, 6))
@@ -22,7 +22,6 @@ with np.load(Path(__file__).parent / "fixtures" / "normal_flows.npz") as archive
 
 FEATURES = tuple(jnp.asarray(DATA[f"features{i}"]) for i in range(len(LEVELS)))
 PLAIN = {
-    "num_classes": 1,
     "identity_init": False,
     "conditioning": "none",
     "per_class": False,
@@ -31,16 +30,22 @@ PLAIN = {
 }
 
 
-def cflow_detector(**changes):
-    keys = {"base": "standard", "fibre": 0, "zero_grad": "none", "condition_channels": CONDITION}
+def cflow_detector(num_classes=1, **changes):
+    keys = {
+        "name": "cflow",
+        "base": "standard",
+        "fibre": 0,
+        "zero_grad": "none",
+        "condition_channels": CONDITION,
+    }
     keys |= PLAIN | {"num_blocks": CFLOW_BLOCKS, "hidden_ratio": 2.0, "clamp": 1.9}
-    return cflow(**(keys | changes))
+    return detectors.create(keys | changes, num_classes)
 
 
-def fastflow_detector(**changes):
-    keys = {"base": "standard", "norm": "trainable", "score_log_det": False, "clamp": 2.0}
+def fastflow_detector(num_classes=1, **changes):
+    keys = {"name": "fastflow", "base": "standard", "norm": "trainable", "score_log_det": False, "clamp": 2.0}
     keys |= PLAIN | {"num_blocks": len(KERNELS), "kernel_sizes": (3, 1), "hidden_ratio": 0.8}
-    return fastflow(**(keys | changes))
+    return detectors.create(keys | changes, num_classes)
 
 
 def _read(method, index, block, field, grad=False):
@@ -84,7 +89,7 @@ def fastflow_flow(index, grad=False):
     )
     prefix = f"fastflow/level{index}/norm/{'grad/' if grad else ''}"
     norm = NormParams(*(jnp.asarray(DATA[prefix + name]) for name in ("scale", "offset")))
-    return FastFlowParams(norm, couplings)
+    return ConvolutionParams(norm, couplings)
 
 
 def params(of_level, grad=False):

@@ -5,7 +5,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from hgad_jax.detectors.hgad import LevelConstants, LevelParams, hgad
+from hgad_jax import detectors
+from hgad_jax.detectors.compose import LevelConstants, LevelParams
 from hgad_jax.distributions.mixture import MixtureParams
 from hgad_jax.flows.conditioning import identity_affine
 from hgad_jax.flows.coupling import CouplingParams
@@ -54,7 +55,7 @@ def params() -> tuple[LevelParams, ...]:
 
 
 def constants() -> tuple[LevelConstants, ...]:
-    return tuple(LevelConstants(identity_affine(CHANNELS), _blocks(i, "mix")) for i in range(LEVELS))
+    return tuple(LevelConstants(identity_affine(CHANNELS), None, _blocks(i, "mix")) for i in range(LEVELS))
 
 
 def flow_gradient(index: int, stage: int, name: str) -> np.ndarray:
@@ -68,22 +69,23 @@ def per_level(name: str) -> tuple:
 
 
 def detector():
-    return hgad(
-        num_classes=3,
-        num_blocks=BLOCKS,
-        condition_channels=CONDITION,
-        hidden_ratio=2.0,
-        clamp=CLAMP,
-        identity_init=False,
-        conditioning="none",
-        per_class=False,
-        regions=0,
-        shrinkage=0.0,
-        num_centres=4,
-        centre_distance=5.0,
-        delta_scale=1.0,
-        label_smoothing=SMOOTHING,
-    )
+    keys = {
+        "name": "hgad",
+        "num_blocks": BLOCKS,
+        "condition_channels": CONDITION,
+        "hidden_ratio": 2.0,
+        "clamp": CLAMP,
+        "identity_init": False,
+        "conditioning": "none",
+        "per_class": False,
+        "regions": 0,
+        "shrinkage": 0.0,
+        "num_centres": 4,
+        "centre_distance": 5.0,
+        "delta_scale": 1.0,
+        "label_smoothing": SMOOTHING,
+    }
+    return detectors.create(keys, num_classes=3)
 
 
 def assert_close_to_largest(actual, expected, tolerance: float):

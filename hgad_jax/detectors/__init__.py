@@ -1,21 +1,96 @@
 """Detectors by their name in a config."""
 
+from hgad_jax.detectors import keys
 from hgad_jax.detectors.cflow import cflow
+from hgad_jax.detectors.compose import compose
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.detectors.fastflow import fastflow
 from hgad_jax.detectors.hgad import hgad
+from hgad_jax.detectors.keys import Row, Section
 from hgad_jax.detectors.padim import padim
 from hgad_jax.detectors.spade import spade
+from hgad_jax.distributions import BASES
+from hgad_jax.errors import UserError
+from hgad_jax.flows import FLOWS
 
-__all__ = ["DETECTORS", "FITTED", "MIXING", "Detector", "Evidence", "create"]
+__all__ = [
+    "ALTERNATIONS",
+    "DETECTORS",
+    "Detector",
+    "Evidence",
+    "compose",
+    "create",
+    "in_fibres",
+    "method",
+    "problems",
+    "used_keys",
+]
 
-DETECTORS = {"hgad": hgad, "cflow": cflow, "fastflow": fastflow, "padim": padim, "spade": spade}
+DETECTORS = {
+    "hgad": Row(hgad, flow="dense", base="hierarchical"),
+    "cflow": Row(cflow, flow="dense", base="standard"),
+    "fastflow": Row(fastflow, flow="convolution", base="standard"),
+    "padim": Row(padim),
+    "spade": Row(spade),
+}
+ALTERNATIONS = ("altub",)  # sections of the config that only detectors with such an alternation have
+_ALTUB = {"trainable": "+altub"}
 
-FITTED = ("padim", "spade")  # without training steps
-MIXING = ("hgad",)  # with a likelihood under the mixture of all classes
+
+def unknown(section: Section) -> list[str]:
+    """Names of a detector, a flow or a base distribution that no table has; one sentence each."""
+    tables = {"name": DETECTORS, "flow": FLOWS, "base": BASES}
+    return [
+        f"detector.{key} is {section[key]!r}, expected one of {', '.join(map(repr, table))}"
+        for key, table in tables.items()
+        if key in section and section[key] not in table
+    ]
 
 
-def create(config, num_classes: int) -> Detector:
-    """The detector of `config.detector`, whose keys are the hyper-parameters of its constructor."""
-    settings = dict(config)
-    return DETECTORS[settings.pop("name")](num_classes=num_classes, **settings)
+def create(section: Section, num_classes: int) -> Detector:
+    """The detector of `config.detector`, whose keys are the hyper-parameters of its parts.
+
+    Raises:
+      UserError: a name that no table has, or a key is missing.
+    """
+    wrong = unknown(section)
+    if wrong:
+        raise UserError("\n".join(f"config.{problem}" for problem in wrong))
+    return keys.build(DETECTORS[section["name"]], section, num_classes)
+
+
+def used_keys(section: Section) -> dict:
+    """The keys of `config.detector` that its detector is made of, those not given by their defaults."""
+    return keys.used(DETECTORS[section["name"]], section)
+
+
+def in_fibres(section: Section) -> bool:
+    """Whether a batch is consumed in fibres: steps too short to be shared by several cores."""
+    return bool(section.get("fibre", 0))
+
+
+def method(section: Section) -> str:
+    """What a paper calls the detector; a name that no table has where no paper has these parts together."""
+    row, section = DETECTORS[section["name"]], used_keys(section)
+    name, flow, base = section["name"], section.get("flow"), section.get("base")
+    if name == "cflow" and flow == "dense" and not section["condition_channels"]:
+        name = "uflow"
+    if flow != row.flow:
+        name += f"+{flow}"
+    return name if base == row.base else name + _ALTUB.get(base, f"+{base}")
+
+
+def problems(section: Section, num_devices: int) -> list[str]:
+    """What is wrong with `config.detector`, but for the bounds of single keys; one sentence each."""
+    found = unknown(section)
+    if found:
+        return found
+    name = section["name"]
+    foreign = sorted(keys.foreign(DETECTORS[name], section))[:3]
+    if foreign:
+        return [
+            f"detector.name is {name!r}, but other keys of this config are of another detector "
+            f"({', '.join(foreign)}). Start from a config of its own: --config=configs/{name}_folder.py or "
+            f"another {name}_*.py"
+        ]
+    return list(keys.problems(used_keys(section), num_devices))

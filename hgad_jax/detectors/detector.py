@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import jax
 
+from hgad_jax.scoring.published import PublishedScore
+
 
 class Evidence(NamedTuple):
     """What a detector says of a batch of images: per level a map, per image its class."""
@@ -22,13 +24,27 @@ class Fibres(NamedTuple):
     Attributes:
       size: vectors of a fibre; a level with fewer in a batch takes all of them at once.
       zero_grad: what a step does to the other levels: `"none"`, or `"zeros"`, a step with gradients of zero.
-      loss: (params and constants of the level, inputs [N, ...], positions [N], (h, w), loss weights) →
-        (scalar, dict of scalar metrics); a mean over vectors.
+      loss: (params and constants of the level, inputs [N, ...], positions [N], class ids [N], (h, w), loss
+        weights) → (scalar, dict of scalar metrics); a mean over vectors.
     """
 
     size: int
     zero_grad: str
     loss: Callable
+
+
+class Optimised(NamedTuple):
+    """What the optimiser has to know of the parameters, by the names of their parts.
+
+    Attributes:
+      decayed: the part that weight decay is for.
+      alternated: the part that takes turns with the others (`training.optimizers.alternating`); "": none.
+      alternation: section of the config that says how.
+    """
+
+    decayed: str = "flow"
+    alternated: str = ""
+    alternation: str = ""
 
 
 class Detector(NamedTuple):
@@ -56,6 +72,13 @@ class Detector(NamedTuple):
     ready(params, inputs, grids=None): what `loss` makes of the parameters whatever the images, to be done
       once for all parts of a batch.
     samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
+    published: its paper's score maps, for the protocol `paper`.
+    fitted: whether it is fitted by `init` and takes no training steps.
+    mixes_classes: whether `evidence` knows a likelihood under the mixture of all classes.
+    least_channels: channels that every level has to have.
+    terms: names of the loss terms, which are keys of the loss weights.
+    stage_two: those of them that set in at stage two.
+    optimised: for the optimiser.
     """
 
     init: Callable
@@ -63,8 +86,15 @@ class Detector(NamedTuple):
     prepare: Callable
     loss: Callable
     evidence: Callable
+    published: PublishedScore
     log_likelihood: Callable | None = None
     fibres: Fibres | None = None
     ready: Callable = lambda params, inputs, grids=None: params
     latents: Callable | None = None
     samples_positions: bool = False
+    fitted: bool = False
+    mixes_classes: bool = False
+    least_channels: int = 1
+    terms: tuple[str, ...] = ()
+    stage_two: tuple[str, ...] = ()
+    optimised: Optimised = Optimised()

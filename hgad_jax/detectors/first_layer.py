@@ -1,12 +1,14 @@
 """The fixed first layer of a level, as the detectors' keys describe it (`flows.conditioning`)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hgad_jax.flows.conditioning import Affine, apply_affine, fit_affine, identity_affine
+from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, fit_affine, identity_affine
+from hgad_jax.flows.grid import Grid
 
 
 class FirstLayer(NamedTuple):
@@ -68,3 +70,16 @@ def apply(
         return features, jnp.zeros(features.shape[:-1], features.dtype)
     groups = class_ids if keys.grouped else jnp.zeros_like(class_ids)
     return apply_affine(layer, features, groups)
+
+
+def apply_levels(
+    keys: FirstLayer,
+    layers: Sequence[Affine],
+    features: Sequence[jax.Array],
+    class_ids: jax.Array,
+    grids: Sequence[Grid] | None = None,
+) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """`apply` level by level; with a grid for each, the features are those of its positions."""
+    if grids is not None:
+        layers = list(map(at_positions, layers, grids))
+    return tuple(apply(keys, layer, x, class_ids) for layer, x in zip(layers, features, strict=True))

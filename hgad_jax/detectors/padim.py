@@ -12,6 +12,7 @@ from hgad_jax.detectors.class_finder import ClassStatistics
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
+from hgad_jax.scoring.published import MAHALANOBIS
 
 
 class PaDiMConstants(NamedTuple):
@@ -70,7 +71,7 @@ def padim(*, num_classes: int, dimensions: int, regularization: float) -> Detect
         maps = -0.5 * jax.lax.map(of_image, (x, class_ids)) / x.shape[-1]
         return Evidence((maps,), (jnp.zeros_like(maps),), class_log_prob, class_ids)
 
-    return Detector(init, abstract, fitted.prepare, fitted.loss, evidence)
+    return Detector(init, abstract, fitted.prepare, fitted.loss, evidence, MAHALANOBIS, fitted=True)
 
 
 def concatenated(features):

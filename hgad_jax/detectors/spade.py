@@ -16,6 +16,7 @@ from hgad_jax.detectors import class_finder, fitted
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
+from hgad_jax.scoring.published import DISTANCE
 
 
 class SPADEConstants(NamedTuple):
@@ -61,7 +62,7 @@ def spade(*, num_classes: int, gallery: int, neighbours: int, pixel_neighbours: 
         maps = -jax.lax.map(of_image, (features, chosen))
         return Evidence((maps,), (jnp.zeros_like(maps),), class_log_prob, class_ids)
 
-    return Detector(init, abstract, fitted.prepare, fitted.loss, evidence)
+    return Detector(init, abstract, fitted.prepare, fitted.loss, evidence, DISTANCE, fitted=True)
 
 
 def _fit(key, batches, capacity: int, num_classes: int) -> SPADEConstants:

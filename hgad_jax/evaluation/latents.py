@@ -26,8 +26,8 @@ def latent_normality(scorer: Scorer, test: EvalSet) -> dict[str, Any]:
     """
     if scorer.latents is None:
         raise UserError(
-            "--normality is for flows under a normal distribution (cflow, uflow, fastflow); this run's "
-            f"detector is '{scorer.config.detector.name}'."
+            "--normality is for flows under a normal base distribution (config.detector.base); this run's "
+            f"detector is '{scorer.config.detector.name}', which has none."
         )
     good = np.flatnonzero(~test.anomalous)
     if not good.size:

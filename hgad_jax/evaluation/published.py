@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hgad_jax import detectors
 from hgad_jax.evaluation.published_tables import TABLES, Table
 
 
@@ -53,14 +54,8 @@ def differences(config: Any) -> list[str]:
 
 
 def _table(config: Any) -> Table | None:
-    key = (_method(config.detector), config.data.name, config.backbone.name.split(".")[0])
+    key = (detectors.method(config.detector), config.data.name, config.backbone.name.split(".")[0])
     return next((t for t in TABLES if (t.method, t.dataset, t.backbone) == key), None)
-
-
-def _method(detector: Any) -> str:
-    unconditional = detector.name == "cflow" and not detector.condition_channels
-    name = "uflow" if unconditional else detector.name
-    return name + "+altub" if detector.get("base", "standard") == "trainable" else name
 
 
 def _fractions(columns, row) -> dict[str, float]:

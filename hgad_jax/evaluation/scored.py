@@ -16,8 +16,9 @@ from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evidence_batches import evidence_batches
 from hgad_jax.evaluation.finite import refuse_not_finite
 from hgad_jax.evaluation.scorer import Scorer
-from hgad_jax.scoring import paper, published
+from hgad_jax.scoring import paper
 from hgad_jax.scoring.maps import upsample_and_sum
+from hgad_jax.scoring.published import PublishedScore
 
 
 class Scored(NamedTuple):
@@ -77,7 +78,7 @@ def score_paper(
             "The published protocol knows neither tiles nor letterboxes, and this run was trained with them: "
             "evaluate it with --protocol=calibrated."
         )
-    size, detector = test.size, scorer.config.detector.name
+    size, published = test.size, scorer.published
     maps, likelihood, terms, highest = None, None, None, None
     own = np.zeros(len(test), np.float32)  # log-probability of each image's class
     with ExitStack() as passing:
@@ -103,14 +104,16 @@ def score_paper(
         image = np.zeros(len(test), np.float32)
         for k in np.unique(test.labels):
             blocks = list(test.blocks(scorer.config.scoring.batch_size, k))
-            for (start, stop), values in _paper_maps(detector, terms, highest[:, :, k], blocks, size):
+            for (start, stop), values in _paper_maps(published, terms, highest[:, :, k], blocks, size):
                 maps.write(start, values)
-                image[start:stop] = published.image_scores(detector, values, own[start:stop])
+                image[start:stop] = published.image(values, own[start:stop])
                 refuse_not_finite(_names(test, slice(start, stop)), image[start:stop], values)
     return Scored(image, test.labels, maps, None, likelihood)
 
 
-def _paper_maps(detector: str, terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int):
+def _paper_maps(
+    published: PublishedScore, terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int
+):
     """Yields the maps of one class block by block."""
 
     def levels(t, start, stop):
@@ -119,16 +122,16 @@ def _paper_maps(detector: str, terms, highest: np.ndarray, blocks: list[tuple[in
     def normal(t, block):
         return paper.normal_map(levels(t, *block), highest[t], size)
 
-    if detector not in published.OVER_TEST_SET:
+    if published.over_test_set is None:
         for block in blocks:
-            yield block, published.ANOMALY_MAPS[detector](levels(0, *block), levels(1, *block), size)
+            yield block, published.maps(levels(0, *block), levels(1, *block), size)
         return
-    # A term that is the same everywhere would make HGAD's product so.
-    used = [0, 1] if detector == "hgad" and not _all_zero(terms[1], blocks) else [0]
+    # A term that is the same everywhere would make the product so.
+    used = [0, 1] if published.entropy and not _all_zero(terms[1], blocks) else [0]
     tops = {t: max(float(normal(t, block).max()) for block in blocks) for t in used}
-    below = published.OVER_TEST_SET[detector]
     for block in blocks:
-        yield block, np.prod([below(normal(t, block), tops[t]) for t in used], axis=0)
+        maps = [published.over_test_set(normal(t, block), tops[t]) for t in used]
+        yield block, np.prod(maps, axis=0)
 
 
 def _all_zero(levels: list[DiskArray], blocks: list[tuple[int, int]]) -> bool:

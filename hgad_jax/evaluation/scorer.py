@@ -15,6 +15,7 @@ from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.scoring.decision import decide, manual_value
+from hgad_jax.scoring.published import PublishedScore
 from hgad_jax.scoring.scores import Scores
 from hgad_jax.scoring.threshold import Threshold
 from hgad_jax.training import checkpoints, provenance, workdir
@@ -52,6 +53,7 @@ class Scorer(NamedTuple):
       calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
         lie in the working square (`setup.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
+      published: how the detector's paper scores images.
       latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
         detectors without a normal base distribution.
       regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
@@ -71,6 +73,7 @@ class Scorer(NamedTuple):
     calibrated: Callable
     levels: Levels
     regrouped: Callable
+    published: PublishedScore
     latents: Callable | None
 
     def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -121,6 +124,7 @@ def load_scorer(
         calibrated=_calibrated(config, transform, calibration),
         levels=model.levels,
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
+        published=model.detector.published,
         latents=_latents(model, restored),
     )
 

@@ -1,4 +1,4 @@
-"""The score maps of the detectors' papers, for the protocol `paper`. HGAD's is in `paper.py`.
+"""The score maps of the detectors' papers, for the protocol `paper`. The products of terms are in `paper.py`.
 
 Each takes a detector's evidence on a whole test set of one class (per level `[N, h, w]`: log-likelihood, and
 negative entropy) and the side of the maps in pixels, and returns `[N, size, size]`, higher is more anomalous.
@@ -6,6 +6,7 @@ NumPy, since it runs over whole test sets on the host.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,42 @@ from hgad_jax.scoring.maps import smooth
 Levels = Sequence[np.ndarray]
 
 
+def maximum(maps: np.ndarray, class_log_prob: np.ndarray) -> np.ndarray:
+    """The score of each image: the maximum of its map `[N, size, size]`."""
+    del class_log_prob
+    return maps.max((1, 2))
+
+
+def nearest(maps: np.ndarray, class_log_prob: np.ndarray) -> np.ndarray:
+    """SPADE's score of each image: minus the log-probability of its class `[N]`, its distance to others."""
+    del maps
+    return -class_log_prob
+
+
+class PublishedScore(NamedTuple):
+    """How a paper scores images.
+
+    Attributes:
+      maps: (log-likelihood, negative entropy, size) → anomaly maps of a test set of one class.
+      over_test_set: for maps that depend on the whole test set, what makes an anomaly map of
+        `paper.normal_map` and the set's highest value; None where a map is that of its image alone.
+      entropy: whether the map of the negative entropy is multiplied with it, if there is any.
+      image: (maps, log-probability of each image's class) → scores `[N]`.
+    """
+
+    maps: Callable[[Levels, Levels, int], np.ndarray]
+    over_test_set: Callable[[np.ndarray, float], np.ndarray] | None = None
+    entropy: bool = False
+    image: Callable[[np.ndarray, np.ndarray], np.ndarray] = maximum
+
+
 def _enlarge(level: np.ndarray, size: int) -> jax.Array:
     """`[N, h, w]` to `[N, size, size]`, bilinear, half-pixel centres (PyTorch's `align_corners=False`)."""
     shape = (len(level), size, size)
     return jax.image.resize(jnp.asarray(level), shape, "bilinear", antialias=False)
 
 
-def cflow(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def below_highest(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
     """CFLOW-AD: likelihoods over the test set's maximum, summed over levels, below their maximum."""
     del negative_entropy
     normal = paper.normal_map(log_likelihood, [m.max() for m in log_likelihood], size)
@@ -34,7 +64,7 @@ def _below(normal: np.ndarray, highest: float) -> np.ndarray:
     return np.float32(highest) - normal
 
 
-def fastflow(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def mean_density(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
     """FastFlow and AltUB: minus the exponential of the mean log-density of channels, mean over levels."""
     del negative_entropy
     return -np.mean([_enlarge(np.exp(m), size) for m in log_likelihood], axis=0)
@@ -51,28 +81,8 @@ def mahalanobis(log_likelihood: Levels, negative_entropy: Levels, size: int) -> 
     return distance([-np.sqrt(-m) for m in log_likelihood], negative_entropy, size)
 
 
-ANOMALY_MAPS: dict[str, Callable[[Levels, Levels, int], np.ndarray]] = {
-    "hgad": paper.anomaly_map,
-    "cflow": cflow,
-    "fastflow": fastflow,
-    "padim": mahalanobis,
-    "spade": distance,
-}
-
-# Of detectors whose map depends on the whole test set: what makes an anomaly map of `paper.normal_map` and
-# the set's highest value. The maps of the others are those of each image alone.
-OVER_TEST_SET: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "hgad": paper.smooth_below,
-    "cflow": _below,
-}
-
-
-def image_scores(detector: str, maps: np.ndarray, class_log_prob: np.ndarray) -> np.ndarray:
-    """The published score of each image: the maximum of its map; SPADE's, its distance to the nearest images.
-
-    Args:
-      detector: name.
-      maps: `[N, size, size]`.
-      class_log_prob: the evidence's, of each image's class, `[N]`.
-    """
-    return -class_log_prob if detector == "spade" else maps.max((1, 2))
+LIKELIHOOD_AND_ENTROPY = PublishedScore(paper.anomaly_map, paper.smooth_below, entropy=True)  # HGAD
+BELOW_HIGHEST = PublishedScore(below_highest, _below)
+MEAN_DENSITY = PublishedScore(mean_density)
+DISTANCE = PublishedScore(distance, image=nearest)
+MAHALANOBIS = PublishedScore(mahalanobis)

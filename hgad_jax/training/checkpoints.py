@@ -20,12 +20,14 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from hgad_jax.detectors import former
 from hgad_jax.errors import UserError
 from hgad_jax.training import processes
 from hgad_jax.training.mesh import data_mesh
 from hgad_jax.training.seal import check_seal, damage, seal
 
-FORMAT = 1  # raised when older code could not read what this one writes, or the other way round
+FORMAT = 2  # raised when older code could not read what this one writes
+READABLE = (1, 2)  # in format 1, HGAD's parameters have other names: see `detectors.former`
 _ITEMS = ("params", "opt_state", "constants", "calibration")
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
 
@@ -133,11 +135,11 @@ def read_metadata(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
         check_seal(Path(manager.directory) / str(step))
         args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
         metadata = manager.restore(step, args=args)["metadata"]
-    if metadata["format"] != FORMAT:
+    if metadata["format"] not in READABLE:
         raise UserError(
             f"{manager.directory}/{step}: checkpoint format {metadata['format']}, this hgad_jax reads "
-            f"{FORMAT}. It was written by hgad_jax {metadata['versions']['hgad_jax']}: install that version, "
-            "or train anew."
+            f"{' and '.join(map(str, READABLE))}. It was written by hgad_jax "
+            f"{metadata['versions']['hgad_jax']}: install that version, or train anew."
         )
     return metadata
 
@@ -152,13 +154,17 @@ def restore(manager: ocp.CheckpointManager, step: int, abstract: dict[str, Any])
       UserError: an item is missing, damaged, or of another shape.
     """
     stored = read_metadata(manager, step)["arrays"]
+    renamed = former.has_former_names(stored["params"])
+    if renamed:
+        abstract = former.to_former(abstract)
     with _explained(manager, step):
         for name, tree in abstract.items():
             _check_arrays(name, stored[name], _describe(tree))  # orbax itself would cast to another dtype
         placed = jax.tree.map(_with_sharding, abstract)
         args = {name: ocp.args.StandardRestore(tree) for name, tree in placed.items()}
         restored = manager.restore(step, args=ocp.args.Composite(**args))
-        return {name: restored[name] for name in abstract}
+        found = {name: restored[name] for name in abstract}
+        return former.from_former(found) if renamed else found
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

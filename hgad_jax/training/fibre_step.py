@@ -41,20 +41,20 @@ def make_fibre_step(
     fibres, devices = detector.fibres, mesh.size
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def fibre_gradient(params, constants, inputs, chosen, size, step_weights):
-        """Gradient and metrics of one fibre: `chosen` are rows of the flattened inputs."""
+    def fibre_gradient(params, constants, inputs, labels, chosen, size, step_weights):
+        """Gradient and metrics of one fibre, the rows `chosen` of the flattened inputs."""
 
         def loss(params, part):
             return fibres.loss(params, constants, *part, size, step_weights)
 
         rows = jax.tree.map(lambda x: x[chosen], inputs)
-        positions = chosen % math.prod(size)
+        positions, class_ids = chosen % math.prod(size), labels[chosen // math.prod(size)]
         parts = math.gcd(micro_batches, max(1, len(chosen) // _LEAST_PART))
         parts = math.gcd(parts, len(chosen))
-        found = micro_batched_grad(loss, params, (rows, positions), parts)
+        found = micro_batched_grad(loss, params, (rows, positions, class_ids), parts)
         return found if devices == 1 else jax.lax.pmean(found, "data")  # XLA would copy and divide
 
-    def train_level(index, state, constants, inputs, key):
+    def train_level(index, state, constants, inputs, labels, key):
         size = inputs[0].shape[1:3]
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), inputs)
         order = _shuffled(key, len(flat[0]), fibres.size, devices)
@@ -63,7 +63,9 @@ def make_fibre_step(
         def body(carry, chosen):
             params, opt_state = carry
             step_weights = weights(state.step)
-            gradient, metrics = fibre_gradient(params[index], constants, flat, chosen, size, step_weights)
+            gradient, metrics = fibre_gradient(
+                params[index], constants, flat, labels, chosen, size, step_weights
+            )
             gradients = tuple(
                 gradient if i == index else _absent(level, fibres.zero_grad) for i, level in enumerate(params)
             )
@@ -77,11 +79,11 @@ def make_fibre_step(
 
     def step(state, constants, features, labels):
         inputs = detector.prepare(constants, features, labels)
-        inputs = jax.tree.map(lambda x: jax.lax.all_gather(x, "data", tiled=True), inputs)
+        inputs, labels = jax.tree.map(lambda x: jax.lax.all_gather(x, "data", tiled=True), (inputs, labels))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), len(inputs))
         metrics = {"loss": 0.0, "gradient_norm": 0.0}
         for index, level in enumerate(inputs):
-            state, means = train_level(index, state, constants[index], level, keys[index])
+            state, means = train_level(index, state, constants[index], level, labels, keys[index])
             metrics["loss"] += means.pop("loss")
             metrics["gradient_norm"] += means.pop("gradient_norm")
             metrics |= {f"level{index}/{name}": value for name, value in means.items()}

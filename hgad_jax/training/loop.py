@@ -15,6 +15,7 @@ from tqdm import tqdm
 from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
 from hgad_jax.data import own
+from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import (
@@ -117,8 +118,8 @@ class Schedule(NamedTuple):
     optimizer: Any
 
 
-def make_schedule(config: Any, num_examples: int) -> Schedule:
-    """Turns the config's epochs of so many images into steps."""
+def make_schedule(config: Any, detector: Detector, num_examples: int) -> Schedule:
+    """Turns the config's epochs of so many images into steps of a detector's training."""
     train, loss = config.train, dict(config.loss)
     per_epoch = num_examples / train.batch_size
 
@@ -133,9 +134,9 @@ def make_schedule(config: Any, num_examples: int) -> Schedule:
         final=train.final_learning_rate,
         hold_steps=max(1, steps(train.hold_epochs)),
     )
-    optimizer = optimizers.create(config, learning_rate, num_examples)
+    optimizer = optimizers.create(config, detector, learning_rate, num_examples)
     weights = schedules.loss_weights(
-        loss, stage_two_step=steps(train.stage_two_epoch), stage_two_only=("intra", "log_sigmoid")
+        loss, stage_two_step=steps(train.stage_two_epoch), stage_two_only=detector.stage_two
     )
     return Schedule(steps(train.epochs), learning_rate, weights, optimizer)
 
@@ -153,7 +154,7 @@ def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Call
 
 
 def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
-    schedule = make_schedule(config, len(data.train))
+    schedule = make_schedule(config, model.detector, len(data.train))
     selecting = selection.make_selection(config, model, data, schedule.steps, mesh)
     optimizer = schedule.optimizer
     state, best, constants, start = _start(config, model, data, classes, optimizer, manager, directory, log)

@@ -11,45 +11,56 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hgad_jax.detectors import Detector
+
 
 def create(
-    config: Any, learning_rate: optax.Schedule, num_examples: int
+    config: Any, detector: Detector, learning_rate: optax.Schedule, num_examples: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimiser of a run.
 
     Args:
       config: the whole one.
+      detector: whose parameters it is for.
       learning_rate: step → η1.
       num_examples: images of an epoch.
     """
-    train, detector = config.train, config.detector
+    train, optimised = config.train, detector.optimised
     optimizer = adam(
         learning_rate,
         beta1=train.beta1,
         beta2=train.beta2,
         weight_decay=train.weight_decay,
         clip_norm=train.clip_norm,
+        decayed=optimised.decayed,
     )
-    if detector.get("base", "standard") == "trainable":
-        altub = config.altub
+    if optimised.alternated:
+        keys = config[optimised.alternation]
 
         def epoch(step):
             return step * train.batch_size // num_examples
 
         optimizer = alternating(
             optimizer,
-            frozen=lambda step: (epoch(step) + altub.first_epoch) % altub.freeze_interval == 0,
-            started=lambda step: epoch(step) >= altub.start_epoch,
-            rate=lambda step: altub.rate_ratio * learning_rate(step),
-            clip=altub.clip,
-            clip_by=altub.clip_by,
+            optimised.alternated,
+            frozen=lambda step: (epoch(step) + keys.first_epoch) % keys.freeze_interval == 0,
+            started=lambda step: epoch(step) >= keys.start_epoch,
+            rate=lambda step: keys.rate_ratio * learning_rate(step),
+            clip=keys.clip,
+            clip_by=keys.clip_by,
         )
-    separate = detector.get("fibre", 0) and detector.zero_grad == "none"
+    separate = detector.fibres is not None and detector.fibres.zero_grad == "none"
     return per_level(optimizer) if separate else optimizer
 
 
 def adam(
-    schedule: optax.Schedule, *, beta1: float, beta2: float, weight_decay: float, clip_norm: float
+    schedule: optax.Schedule,
+    *,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    clip_norm: float,
+    decayed: str = "flow",
 ) -> optax.GradientTransformationExtraArgs:
     """Adam over a tuple of `LevelParams`.
 
@@ -58,15 +69,16 @@ def adam(
       beta1: decay of the mean of gradients.
       beta2: decay of their squares.
       weight_decay: added to the gradient times the parameter *before* Adam's scaling (the L2 penalty of
-        PyTorch's Adam, not AdamW), for parameters of the flow only.
+        PyTorch's Adam, not AdamW), for parameters of the part `decayed` only.
       clip_norm: bound of the gradient's global norm; 0 leaves it as it is.
+      decayed: name of that part in a level's parameters.
     """
 
-    def flow_only(params):
-        return jax.tree_util.tree_map_with_path(lambda path, _: _is_in("flow", path), params)
+    def mask(params):
+        return jax.tree_util.tree_map_with_path(lambda path, _: _is_in(decayed, path), params)
 
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    parts += [optax.add_decayed_weights(weight_decay, mask=flow_only)] if weight_decay else []
+    parts += [optax.add_decayed_weights(weight_decay, mask=mask)] if weight_decay else []
     return optax.chain(*parts, optax.scale_by_adam(b1=beta1, b2=beta2), _scale_by_schedule(schedule))
 
 
@@ -104,6 +116,7 @@ def per_level(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
 
 def alternating(
     optimizer: optax.GradientTransformation,
+    part: str,
     *,
     frozen: Callable[[jax.Array], jax.Array],
     started: Callable[[jax.Array], jax.Array],
@@ -111,13 +124,14 @@ def alternating(
     clip: float,
     clip_by: str,
 ) -> optax.GradientTransformationExtraArgs:
-    """AltUB's update rule: θ is the flow, ψ the base distribution (everything under the name `base`).
+    """AltUB's update rule: ψ is a part of every level's parameters (its base distribution), θ are the others.
 
     In most steps `optimizer` updates both. In frozen ones θ stays and ψ takes a step of plain SGD; the
     optimiser's state stays too. Which it is depends on the step alone, so that nothing is recompiled.
 
     Args:
       optimizer: of the other steps.
+      part: name of ψ in a level's parameters.
       frozen: step → whether θ is.
       started: step → whether ψ is trained yet.
       rate: step → learning rate η2 of the SGD.
@@ -127,32 +141,32 @@ def alternating(
     optimizer = optax.with_extra_args_support(optimizer)
 
     def update(updates, state, params, *, step, **extra):
-        updates = _clip_base(updates, clip, clip_by)
+        updates = _clip_part(updates, part, clip, clip_by)
 
         def usual(updates, state):
             return optimizer.update(updates, state, params, step=step, **extra)
 
-        def base_alone(updates, state):
-            return _map_parts(lambda g: -rate(step) * g, jnp.zeros_like, updates), state
+        def part_alone(updates, state):
+            return _map_parts(part, lambda g: -rate(step) * g, jnp.zeros_like, updates), state
 
-        updates, state = jax.lax.cond(frozen(step) & started(step), base_alone, usual, updates, state)
-        return _map_parts(lambda u: jnp.where(started(step), u, 0.0), lambda u: u, updates), state
+        updates, state = jax.lax.cond(frozen(step) & started(step), part_alone, usual, updates, state)
+        return _map_parts(part, lambda u: jnp.where(started(step), u, 0.0), lambda u: u, updates), state
 
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
-def _map_parts(of_base: Callable, of_others: Callable, tree: Any) -> Any:
+def _map_parts(part: str, of_part: Callable, of_others: Callable, tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (of_base if _is_in("base", path) else of_others)(leaf), tree
+        lambda path, leaf: (of_part if _is_in(part, path) else of_others)(leaf), tree
     )
 
 
-def _clip_base(updates: Any, clip: float, clip_by: str) -> Any:
+def _clip_part(updates: Any, part: str, clip: float, clip_by: str) -> Any:
     if not clip:
         return updates
     if clip_by == "value":
-        return _map_parts(lambda g: jnp.clip(g, -clip, clip), lambda g: g, updates)
-    squares = _map_parts(lambda g: jnp.sum(g**2), lambda g: jnp.zeros(()), updates)
+        return _map_parts(part, lambda g: jnp.clip(g, -clip, clip), lambda g: g, updates)
+    squares = _map_parts(part, lambda g: jnp.sum(g**2), lambda g: jnp.zeros(()), updates)
     norm = jnp.sqrt(sum(jax.tree.leaves(squares)))
     factor = jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-30))
-    return _map_parts(lambda g: factor * g, lambda g: g, updates)
+    return _map_parts(part, lambda g: factor * g, lambda g: g, updates)

@@ -50,7 +50,6 @@ def loss_weights(
 
     def schedule_of(name, weight):
         if name in stage_two_only:
-            # optax switches after its boundary, hence the −1.
             return optax.join_schedules(
                 [optax.constant_schedule(0.0), optax.constant_schedule(weight)], [stage_two_step]
             )

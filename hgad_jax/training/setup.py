@@ -37,7 +37,7 @@ def build_model(config: Any, num_classes: int) -> Model:
     """Loads the backbone and makes the detector.
 
     Raises:
-      UserError: an unknown backbone or tap, or for HGAD more classes than a level has channels.
+      UserError: an unknown backbone or tap, or more classes than a level has channels for.
     """
     levels = feature_levels(
         config.backbone.name,
@@ -51,14 +51,15 @@ def build_model(config: Any, num_classes: int) -> Model:
         equalize=config.backbone.get("equalize", 0.0),
         neighbours=tuple(config.backbone.get("neighbours", ())),
     )
+    detector = detectors.create(config.detector, num_classes)
     height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
-    if config.detector.name == "hgad" and num_classes > narrowest:  # each has its place in the latent space
+    if narrowest < detector.least_channels:  # each class has its place in the latent space
         raise UserError(
             f"{num_classes} classes, but the level of {height}×{width} positions of {config.backbone.name} "
             f"has only {narrowest} channels: classes cannot be told apart there. Choose "
             "config.backbone.taps with more channels."
         )
-    return Model(levels, detectors.create(config.detector, num_classes), num_classes)
+    return Model(levels, detector, num_classes)
 
 
 def abstract_model(model: Model) -> dict[str, Any]:

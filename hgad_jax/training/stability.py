@@ -18,7 +18,6 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.metrics.ranking import auroc
-from hgad_jax.scoring import published
 from hgad_jax.training import metric_log, processes
 from hgad_jax.training.setup import Model, cache_directory, cached_features, evidence_function
 from hgad_jax.training.workdir import write_atomically
@@ -87,11 +86,11 @@ class Stability:
         return {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
-        name, transform = self._config.detector.name, transform_of(self._config.data)
+        published, transform = self._model.detector.published, transform_of(self._config.data)
         terms = ([level[chosen] for level in term] for term in (likelihood, entropy))
-        maps = published.ANOMALY_MAPS[name](*terms, self._config.data.image_size)
+        maps = published.maps(*terms, self._config.data.image_size)
         records = [self._records[i] for i in np.flatnonzero(chosen)]
-        scores = published.image_scores(name, maps, own[chosen])
+        scores = published.image(maps, own[chosen])
         found = {"image_auroc": auroc(np.array([r.anomalous for r in records]), scores)}
         if any(r.mask for r in records):
             nothing = np.zeros(maps.shape[1:], bool)

@@ -11,6 +11,7 @@ from typing import Any
 import ml_collections
 from absl import logging
 
+from hgad_jax.config import effective
 from hgad_jax.errors import UserError
 from hgad_jax.training import processes
 
@@ -72,7 +73,7 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"--workdir={workdir} cannot be written: {error.strerror}. Choose another folder."
         ) from error
-    found = list(differences(config_as_json(load_config(workdir)), config_as_json(config)))
+    found = list(config_differences(config_as_json(load_config(workdir)), config_as_json(config)))
     if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
         found = [difference for difference in found if difference[0] not in ANYWHERE]
     if found:
@@ -140,6 +141,11 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{path} cannot be read ({error}). It was written by train.py, then edited or cut short: put it "
             "back or choose another --workdir."
         ) from error
+
+
+def config_differences(found: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """`differences` of two configs as JSON, in all that a run depends on."""
+    return differences(effective(found), effective(given))
 
 
 def differences(

@@ -41,7 +41,7 @@ def make_config(stage_two_epoch):
 def problem(torch_hgad, request):
     """Config, schedule and a model of PyTorch's, a batch to train on."""
     config = make_config(request.param)
-    schedule = make_schedule(config, 5 * IMAGES)
+    schedule = make_schedule(config, detectors.create(config.detector, CLASSES), 5 * IMAGES)
     published = torch_hgad.PublishedHGAD(config, SIZES, CLASSES, schedule, seed=1)
     rng = np.random.default_rng(0)
     batch = tuple(rng.standard_normal((IMAGES, *size), np.float32) for size in SIZES)
@@ -56,13 +56,13 @@ def test_initial_values_are_the_published_ones(problem):
         assert not level.flow.offset.any()
         fan_in = channels - channels // 2 + 8
         assert 0.95 < np.sqrt(fan_in) * abs(level.flow.passive_kernel).max() <= 1.0
-        distance = np.linalg.norm(level.mixture.centres[0] - level.mixture.centres[1])
+        distance = np.linalg.norm(level.base.centres[0] - level.base.centres[1])
         copies = channels // CLASSES
         np.testing.assert_allclose(distance, 5 * np.sqrt(2 * copies / (2 * channels // CLASSES)), rtol=1e-5)
-        assert 0.6 < level.mixture.deltas.std() < 1.4
-        assert not level.mixture.class_logits.any()
-        assert not level.mixture.centre_logits.any()
-        for rotation in fixed.rotations:
+        assert 0.6 < level.base.deltas.std() < 1.4
+        assert not level.base.class_logits.any()
+        assert not level.base.centre_logits.any()
+        for rotation in fixed.mixing:
             np.testing.assert_allclose(rotation @ rotation.T, np.eye(channels), atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_losses_and_gradients_are_ours(problem, torch_hgad):
         theirs = torch_hgad.freia_flow.to_params(level.flow, torch_hgad.freia_flow.gradients)
         for name, a, b in zip(theirs._fields, ours.flow, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5 * abs(b).max(), err_msg=name)
-        for name, a in ours.mixture._asdict().items():
+        for name, a in ours.base._asdict().items():
             b = getattr(level, name).grad
             if name in ("deltas", "centre_logits") and not stage_two:
                 assert b is None, "no gradient, so that Adam leaves them alone"

@@ -131,7 +131,7 @@ def test_spade_finds_the_class_and_its_image_score_is_that_distance():
     evidence = jax.jit(detector.evidence)(params, constants, draw(1, 8))
     np.testing.assert_array_equal(evidence.class_ids, LABELS[:8])
     own = np.asarray(evidence.class_log_prob)[np.arange(8), LABELS[:8]]
-    np.testing.assert_array_equal(published.image_scores("spade", np.zeros((8, 2, 2)), own), -own)
+    np.testing.assert_array_equal(detector.published.image(np.zeros((8, 2, 2)), own), -own)
 
 
 def test_spade_with_fewer_images_than_neighbours_takes_those_it_has():

@@ -11,7 +11,7 @@ import reference
 import scipy.special
 from reference import assert_close_to_largest
 
-from hgad_jax.detectors.hgad import hgad
+from hgad_jax import detectors
 from hgad_jax.distributions import mixture
 from hgad_jax.flows import flow
 from hgad_jax.flows.conditioning import apply_affine
@@ -38,7 +38,7 @@ apply = jax.jit(apply_affine)
 
 def tiny(num_classes=CLASSES, **options):
     defaults = {
-        "num_classes": num_classes,
+        "name": "hgad",
         "num_blocks": 2,
         "condition_channels": 4,
         "hidden_ratio": 1.0,
@@ -50,7 +50,7 @@ def tiny(num_classes=CLASSES, **options):
         "delta_scale": 0.3,
         "label_smoothing": 0.02,
     }
-    return hgad(**(defaults | CONDITIONING["whiten"] | options))
+    return detectors.create(defaults | CONDITIONING["whiten"] | options, num_classes)
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def latents(detector, params, constants, features, labels):
     """Of every level; log-dets left out."""
     inputs = detector.prepare(constants, features, labels)
     return [
-        np.asarray(forward(p.flow, c.rotations, x)[0])
+        np.asarray(forward(p.flow, c.mixing, x)[0])
         for p, c, (x, _) in zip(params, constants, inputs, strict=True)
     ]
 
@@ -129,10 +129,10 @@ def test_total_loss_and_its_gradients_equal_the_published(published_gradients, s
         }.items():
             assert_close_to_largest(actual, reference.flow_gradient(i, stage, name), 2e-5)
         for name, actual in {
-            "mu": level.mixture.centres,
-            "delta": level.mixture.deltas,
-            "phi_inter": level.mixture.class_logits,
-            "phi_intra": level.mixture.centre_logits,
+            "mu": level.base.centres,
+            "delta": level.base.deltas,
+            "phi_inter": level.base.class_logits,
+            "phi_intra": level.base.centre_logits,
         }.items():
             assert_close_to_largest(actual, reference.level(i, f"stage{stage}/grad_{name}"), 2e-5)
 
@@ -141,7 +141,7 @@ def test_total_loss_and_its_gradients_equal_the_published(published_gradients, s
 def test_latents_equal_the_published(published, level):
     _, params, constants = published
     z, log_det = jax.jit(functools.partial(flow.forward, clamp=reference.CLAMP))(
-        params[level].flow, constants[level].rotations, reference.level(level, "features")
+        params[level].flow, constants[level].mixing, reference.level(level, "features")
     )
     np.testing.assert_allclose(z, reference.level(level, "latent"), atol=5e-5)
     np.testing.assert_allclose(log_det, reference.level(level, "log_det"), atol=5e-5)
@@ -171,15 +171,15 @@ def test_abstract_is_what_init_makes(setting):
         assert (shape.shape, shape.dtype) == (array.shape, array.dtype)
     for level in constants:
         assert level.first.regions.dtype == jnp.int32
-    floats = (params, [(c.rotations, c.first._replace(regions=None)) for c in constants])
+    floats = (params, [(c.mixing, c.first._replace(regions=None)) for c in constants])
     assert all(array.dtype == jnp.float32 for array in jax.tree.leaves(floats))
 
 
 def test_levels_start_with_different_couplings_and_rotations():
     _, params, constants = fitted("whiten", identity_init=False)
     assert not np.array_equal(params[0].flow.out_kernel, params[1].flow.out_kernel)
-    assert not np.array_equal(params[0].mixture.deltas, params[1].mixture.deltas)
-    assert not np.array_equal(constants[0].rotations, constants[1].rotations)
+    assert not np.array_equal(params[0].base.deltas, params[1].base.deltas)
+    assert not np.array_equal(constants[0].mixing, constants[1].mixing)
 
 
 def test_init_is_reproducible_and_depends_on_the_key():
@@ -189,7 +189,7 @@ def test_init_is_reproducible_and_depends_on_the_key():
     for a, b, c in zip(*map(jax.tree.leaves, (first, again, tuple(uncompiled))), strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_allclose(a, c, atol=1e-5)
-    assert not np.array_equal(first[1][0].rotations, other[1][0].rotations)
+    assert not np.array_equal(first[1][0].mixing, other[1][0].mixing)
 
 
 def test_statistics_per_class_and_identity_couplings_put_each_class_on_its_centre():
@@ -198,14 +198,14 @@ def test_statistics_per_class_and_identity_couplings_put_each_class_on_its_centr
     z_of_levels = latents(detector, params, constants, features, labels)
     for level, z in zip(params, z_of_levels, strict=True):
         means = np.stack([z[labels == k].mean((0, 1, 2)) for k in range(CLASSES)])
-        np.testing.assert_allclose(means, level.mixture.centres, atol=1e-5)
-        distances = np.linalg.norm(level.mixture.centres - np.roll(level.mixture.centres, 1, axis=0), axis=-1)
+        np.testing.assert_allclose(means, level.base.centres, atol=1e-5)
+        distances = np.linalg.norm(level.base.centres - np.roll(level.base.centres, 1, axis=0), axis=-1)
         np.testing.assert_allclose(distances, 5 * np.sqrt(4 / 5), rtol=1e-5)  # ⌊8/3⌋ = 2 columns, ⌊16/3⌋ = 5
 
 
 def test_random_couplings_start_with_the_published_centres():
     _, params, _ = fitted("whiten", identity_init=False)
-    np.testing.assert_array_equal(params[0].mixture.centres, mixture.block_identity_centres(CLASSES, 8))
+    np.testing.assert_array_equal(params[0].base.centres, mixture.block_identity_centres(CLASSES, 8))
 
 
 # Evidence
@@ -220,7 +220,7 @@ def knowing(setting):
     moved = []
     for level, z in zip(params, latents(detector, params, constants, features, labels), strict=True):
         centres = jnp.stack([z[labels == k].mean((0, 1, 2)) for k in range(CLASSES)])
-        moved.append(level._replace(mixture=level.mixture._replace(centres=centres)))
+        moved.append(level._replace(base=level.base._replace(centres=centres)))
     return tuple(moved), constants
 
 
@@ -273,7 +273,7 @@ def test_the_mixture_is_the_sum_over_classes_weighted_as_learned(setting):
     """Against the likelihoods with each class given, one after the other."""
     detector, params, constants = fitted(setting)
     logits = jnp.array([0.5, -1.0, 0.2])
-    params = tuple(p._replace(mixture=p.mixture._replace(class_logits=logits)) for p in params)
+    params = tuple(p._replace(base=p.base._replace(class_logits=logits)) for p in params)
     features, labels = images()
     mixed = jax.jit(functools.partial(detector.evidence, mix_classes=True))(params, constants, features)
     run = evidence_of(setting)
@@ -373,8 +373,8 @@ def test_likelihood_counts_the_volume_change_of_the_first_layer_and_the_flow():
     _, metrics = loss(features, labels)
     for i, (level, fixed, x) in enumerate(zip(params, constants, features, strict=True)):
         x, first_log_det = apply(fixed.first, x, labels)
-        z, log_det = forward(level.flow, fixed.rotations, x)
-        expected = mixture.likelihood_loss(level.mixture, z, first_log_det + log_det)
+        z, log_det = forward(level.flow, fixed.mixing, x)
+        expected = mixture.likelihood_loss(level.base, z, first_log_det + log_det)
         np.testing.assert_allclose(metrics[f"level{i}/likelihood"], expected, rtol=1e-5)
         assert np.abs(first_log_det).min() > 0.01
 

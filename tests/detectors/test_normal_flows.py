@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from normal_flow_reference import DATA, FEATURES, LEVELS, SIZE
 
-from hgad_jax import detectors
 from hgad_jax.detectors import class_finder
-from hgad_jax.detectors.fastflow import layer_norm
 from hgad_jax.distributions.normal import NormalParams
 from hgad_jax.errors import UserError
-from hgad_jax.scoring import published
+from hgad_jax.flows.convolution import layer_norm
 
 METHODS = {
     "cflow": (reference.cflow_detector, reference.cflow_flow, {"likelihood": 0.0, "log_sigmoid": 1.0}),
@@ -52,9 +50,9 @@ def test_recorded_score_maps(method):
     name, detector, params, constants, _ = method
     evidence = jax.jit(detector.evidence)(params, constants, FEATURES, LABELS)
     levels = [np.asarray(m) for m in evidence.log_likelihood]
-    ours = published.ANOMALY_MAPS[name](levels, [np.zeros_like(m) for m in levels], SIZE)
+    ours = detector.published.maps(levels, [np.zeros_like(m) for m in levels], SIZE)
     assert_close(ours, DATA[f"{name}/map"], 2e-5)
-    np.testing.assert_array_equal(published.image_scores(name, ours, np.zeros(3)), ours.max((1, 2)))
+    np.testing.assert_array_equal(detector.published.image(ours, np.zeros(3)), ours.max((1, 2)))
 
 
 def test_evidence_is_the_recorded_likelihood():
@@ -130,10 +128,10 @@ def test_a_standard_base_is_the_standard_normal():
     inputs = plain.prepare(constants, FEATURES, LABELS)
     a = plain.loss(params, constants, inputs, LABELS, weights)[0]
     np.testing.assert_allclose(based.loss(zeros, constants, inputs, LABELS, weights)[0], a, rtol=1e-6)
-    positions = jnp.array([3, 0, 7, 7])
+    positions, class_ids = jnp.array([3, 0, 7, 7]), jnp.zeros(4, jnp.int32)
     fibre = tuple(x.reshape(-1, *x.shape[3:])[positions] for x in inputs[0])
     a, b = (
-        d.fibres.loss(p[0], constants[0], fibre, positions, LEVELS[0][:2], weights)[0]
+        d.fibres.loss(p[0], constants[0], fibre, positions, class_ids, LEVELS[0][:2], weights)[0]
         for d, p in ((plain, params), (based, zeros))
     )
     np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -151,7 +149,7 @@ def test_the_base_of_a_vector_is_that_of_its_position():
         order = np.random.default_rng(index).permutation(len(LABELS) * h * w)
         fibre = tuple(x.reshape(-1, *x.shape[3:])[order] for x in inputs[index])
         value, terms = detector.fibres.loss(
-            params[index], constants[index], fibre, order % (h * w), (h, w), weights
+            params[index], constants[index], fibre, order % (h * w), 0 * order, (h, w), weights
         )
         total += value
         np.testing.assert_allclose(terms["likelihood"], metrics[f"level{index}/likelihood"], rtol=1e-5)
@@ -249,7 +247,3 @@ def test_class_statistics_are_those_of_the_pooled_features():
     np.testing.assert_allclose(statistics.deviation, np.sqrt(variance + 1e-3 * variance.mean()), rtol=1e-5)
     expected = -0.5 * (((pooled[:, None] - means) / np.asarray(statistics.deviation)) ** 2).sum(-1)
     np.testing.assert_allclose(class_finder.log_prob((statistics,), (x,)), expected, rtol=1e-4)
-
-
-def test_every_name_of_a_config_has_its_detector():
-    assert set(detectors.DETECTORS) == set(published.ANOMALY_MAPS)

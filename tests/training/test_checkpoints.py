@@ -285,7 +285,7 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     with checkpoints.open_manager(tmp_path) as manager:
         checkpoints.save(manager, 1, ITEMS, METADATA)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"checkpoint format 2, this hgad_jax reads 1.*install"):
+    with pytest.raises(UserError, match=r"checkpoint format 3, this hgad_jax reads 1 and 2.*install"):
         read(tmp_path)
 
 

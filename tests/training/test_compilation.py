@@ -21,7 +21,7 @@ def test_step_is_compiled_once_across_stages_and_devices(devices):
     features = (rng.normal(size=(16, 4, 4, 6)).astype(np.float32),)
     labels = np.arange(16, dtype=np.int32) % 2
     params, constants = detector.init(jax.random.key(0), [lambda: [(features[0], labels)]])
-    schedule = loop.make_schedule(config, num_examples=16)
+    schedule = loop.make_schedule(config, detector, num_examples=16)
     mesh = data_mesh(jax.devices()[:devices])
     state = replicate(mesh, init_state(params, schedule.optimizer))
     constants = replicate(mesh, constants)

@@ -84,7 +84,7 @@ def plain_loop(model, zero_grad, steps=2):
             count = len(order) // FIBRE
             for fibre in order[: count * FIBRE].reshape(count, FIBRE):
                 rows = tuple(np.asarray(x).reshape(-1, *x.shape[3:])[fibre] for x in inputs[index])
-                loss, own = gradients(params[index], (rows, fibre % (h * w)))
+                loss, own = gradients(params[index], (rows, fibre % (h * w), labels[fibre // (h * w)]))
                 losses[-1] += float(loss) / count
                 for other in range(2):
                     if other != index and zero_grad == "none":
@@ -136,6 +136,7 @@ def test_shuffled_rows_are_distinct_and_shared_out():
 def altub(interval=2, started=0, clip=0.0, clip_by="norm", rate=0.5):
     return alternating(
         make_adam(),
+        "base",
         frozen=lambda step: step % interval == 0,
         started=lambda step: step >= started,
         rate=lambda step: rate * LEARNING_RATE(step),

@@ -59,7 +59,7 @@ def model(name):
 
 def build(name, devices):
     config, detector, _, params, constants = model(name)
-    schedule = loop.make_schedule(config, num_examples=IMAGES)
+    schedule = loop.make_schedule(config, detector, num_examples=IMAGES)
     mesh = data_mesh(jax.devices()[:devices])
     state = replicate(mesh, init_state(jax.tree.map(jnp.copy, params), schedule.optimizer))
     step = make_train_step(detector, schedule.optimizer, schedule.loss_weights, mesh)

@@ -94,7 +94,7 @@ def test_training_that_harms_is_undone_and_said(place, untrained):
         place, train__learning_rate=0.3, train__warmup_epochs=0.0, train__keep="last", train__epochs=1.0
     )
     other = jax.device_get(loop.train(last, place / "last"))
-    assert not np.array_equal(other.params[0].mixture.centres, untrained.params[0].mixture.centres)
+    assert not np.array_equal(other.params[0].base.centres, untrained.params[0].base.centres)
 
 
 def test_patience_ends_training_and_the_run_is_then_done(place):

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from hgad_jax.detectors.hgad import LevelParams, hgad
+from hgad_jax import detectors
+from hgad_jax.detectors.compose import LevelParams
 from hgad_jax.training.optimizers import adam
 from hgad_jax.training.schedules import loss_weights
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
@@ -20,22 +21,23 @@ SWITCH = 2  # first step of stage two
 SGD = optax.sgd(0.05)
 ADAM = adam(optax.constant_schedule(1e-3), beta1=0.95, beta2=0.99, weight_decay=1e-2, clip_norm=1.0)
 
-DETECTOR = hgad(
-    num_classes=CLASSES,
-    num_blocks=2,
-    condition_channels=4,
-    hidden_ratio=1.0,
-    clamp=1.9,
-    identity_init=False,
-    conditioning="whiten",
-    per_class=True,
-    regions=2,
-    shrinkage=0.01,
-    num_centres=3,
-    centre_distance=5.0,
-    delta_scale=0.3,
-    label_smoothing=0.02,
-)
+KEYS = {
+    "name": "hgad",
+    "num_blocks": 2,
+    "condition_channels": 4,
+    "hidden_ratio": 1.0,
+    "clamp": 1.9,
+    "identity_init": False,
+    "conditioning": "whiten",
+    "per_class": True,
+    "regions": 2,
+    "shrinkage": 0.01,
+    "num_centres": 3,
+    "centre_distance": 5.0,
+    "delta_scale": 0.3,
+    "label_smoothing": 0.02,
+}
+DETECTOR = detectors.create(KEYS, CLASSES)
 
 
 @functools.cache
@@ -128,9 +130,9 @@ def test_one_compilation_serves_both_stages():
         expected = sum(signs.get(n, 1) * metrics[f"level0/{n}"] for n in active)
         np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
     start = setup()[0]
-    assert not np.array_equal(params[0].mixture.deltas, start[0].mixture.deltas)
+    assert not np.array_equal(params[0].base.deltas, start[0].base.deltas)
     first_stage, _ = train(start=0, steps=SWITCH)
-    np.testing.assert_array_equal(first_stage[0].mixture.deltas, start[0].mixture.deltas)
+    np.testing.assert_array_equal(first_stage[0].base.deltas, start[0].base.deltas)
 
 
 # The optimiser
@@ -153,7 +155,7 @@ def published_adam(params, gradients, *, lr, decay, clip):
 
 
 def as_levels(values):
-    return (LevelParams(*({"x": jnp.asarray(values[part])} for part in ("flow", "mixture"))),)
+    return (LevelParams(*({"x": jnp.asarray(values[part])} for part in ("flow", "base"))),)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1.5])
@@ -163,7 +165,7 @@ def test_adam_is_the_published_one(weight_decay, clip_norm):
     rng = np.random.default_rng(0)
 
     def draw(scale):
-        return {k: (scale * rng.normal(size=(3, 4))).astype(np.float32) for k in ("flow", "mixture")}
+        return {k: (scale * rng.normal(size=(3, 4))).astype(np.float32) for k in ("flow", "base")}
 
     start, gradients = draw(1.0), [draw(s) for s in (0.1, 10.0, 1.0)]
     optimizer = adam(
@@ -174,10 +176,10 @@ def test_adam_is_the_published_one(weight_decay, clip_norm):
     for gradient in gradients:
         updates, state = update(as_levels(gradient), state, params, step=0)
         params = optax.apply_updates(params, updates)
-    decay = {"flow": weight_decay, "mixture": 0.0}
+    decay = {"flow": weight_decay, "base": 0.0}
     expected = published_adam(start, gradients, lr=0.01, decay=decay, clip=clip_norm)
     np.testing.assert_allclose(params[0].flow["x"], expected["flow"], atol=1e-6)
-    np.testing.assert_allclose(params[0].mixture["x"], expected["mixture"], atol=1e-6)
+    np.testing.assert_allclose(params[0].base["x"], expected["base"], atol=1e-6)
 
 
 def test_weight_decay_reaches_every_parameter_of_the_flow_and_none_of_the_mixture():
@@ -189,4 +191,4 @@ def test_weight_decay_reaches_every_parameter_of_the_flow_and_none_of_the_mixtur
     for level, update in zip(params, updates, strict=True):
         for value, change in zip(level.flow, update.flow, strict=True):
             np.testing.assert_allclose(change, -0.1 * np.sign(value), atol=1e-4)
-        assert all(not np.any(change) for change in update.mixture)
+        assert all(not np.any(change) for change in update.base)
