@@ -157,7 +157,7 @@ def _present(config: Any, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
     for key in keys:
         section, name = key.split(".") if "." in key else (None, key)
         values = config.get(section, {}) if section else config
-        if section not in ("detector", "altub") or name in values:
+        if section not in ("detector", *detectors.ALTERNATIONS) or name in values:
             yield key, values[name]
 
 

@@ -5,6 +5,7 @@ from hgad_jax.detectors.cflow import cflow
 from hgad_jax.detectors.compose import compose
 from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.detectors.fastflow import fastflow
+from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.detectors.hgad import hgad
 from hgad_jax.detectors.keys import Row, Section
 from hgad_jax.detectors.padim import padim
@@ -18,11 +19,19 @@ __all__ = [
     "DETECTORS",
     "Detector",
     "Evidence",
+    "FirstLayer",
+    "Row",
+    "cflow",
     "compose",
     "create",
+    "fastflow",
+    "hgad",
     "in_fibres",
     "method",
+    "padim",
     "problems",
+    "spade",
+    "unknown",
     "used_keys",
 ]
 
