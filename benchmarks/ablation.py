@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
 import numpy as np  # noqa: E402
 from ablation_variants import VARIANTS, Variant  # noqa: E402

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
 import auroc_images  # noqa: E402
 from auroc_curve import run_curve, write_json  # noqa: E402
@@ -47,8 +47,8 @@ from auroc_speed import pass_ratio, throughput, timm_is_there  # noqa: E402
 from compare import DETECTORS, FLOOR  # noqa: E402
 from flow import _import_published, use_threads  # noqa: E402
 
-from configs import default  # noqa: E402
 from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402
@@ -134,7 +134,7 @@ class Problems:
 
     def config(self, preset: str) -> Any:
         """The config of a preset, on these images."""
-        config = DETECTORS[FLOOR]("folder") if preset == "floor" else default.get_config(preset)
+        config = DETECTORS[FLOOR]("folder") if preset == "floor" else get_config("hgad_folder", preset)
         config.data.update(name="folder", root=str(self._root))
         config.cache.dir = str(self._out / "cache")
         if preset == "paper":

@@ -31,7 +31,7 @@ def cflow(
     fibre: int,
     zero_grad: str,
 ) -> Detector:
-    """The CFLOW-AD detector. Hyper-parameters are the keys of `config.detector` in `configs/cflow.py`.
+    """The CFLOW-AD detector. Hyper-parameters: `config.detector` in `hgad_jax/config/cflow.py`.
 
     Its loss weights are `likelihood` and `log_sigmoid`.
     """

@@ -43,7 +43,7 @@ def fastflow(
     base: str,
     score_log_det: bool,
 ) -> Detector:
-    """The FastFlow detector. Hyper-parameters are the keys of `config.detector` in `configs/fastflow.py`.
+    """The FastFlow detector. Hyper-parameters: `config.detector` in `hgad_jax/config/fastflow.py`.
 
     Its only loss weight is `likelihood`.
     """

@@ -52,7 +52,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     """Trains, or goes on training, in a folder.
 
     Args:
-      config: as `configs/default.py` makes it.
+      config: as `hgad_jax.config.get_config` makes it.
       directory: the run's folder; running again with the same config goes on where it stopped.
       log: gets the lines meant for the user.
 

@@ -46,10 +46,10 @@ def build_model(config: Any, num_classes: int) -> Model:
         image_size=config.data.image_size,
         source=config.backbone.source,
         dtype=config.backbone.dtype,
-        mean=config.backbone.get("mean", ()),  # runs of before these keys lack them
-        std=config.backbone.get("std", ()),
-        equalize=config.backbone.get("equalize", 0.0),
-        neighbours=tuple(config.backbone.get("neighbours", ())),
+        mean=config.backbone.mean,
+        std=config.backbone.std,
+        equalize=config.backbone.equalize,
+        neighbours=tuple(config.backbone.neighbours),
     )
     height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
     if config.detector.name == "hgad" and num_classes > narrowest:  # each has its place in the latent space

@@ -11,6 +11,8 @@ from typing import Any
 import ml_collections
 from absl import logging
 
+from hgad_jax.config.completed import completed
+from hgad_jax.config.validate import validate_keys
 from hgad_jax.errors import UserError
 from hgad_jax.training import processes
 
@@ -134,12 +136,20 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, expected an object")
-        return ml_collections.ConfigDict(content)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}). It was written by train.py, then edited or cut short: put it "
             "back or choose another --workdir."
         ) from error
+    config = ml_collections.ConfigDict(completed(content))
+    try:
+        validate_keys(config)
+    except UserError as error:
+        raise UserError(
+            f"{path}: {error}\nIt was written by train.py, perhaps of another version, or edited since: put "
+            "it back or choose another --workdir."
+        ) from error
+    return config
 
 
 def differences(

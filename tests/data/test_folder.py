@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import Record, fingerprint, folder, load_dataset
 from hgad_jax.data.records import build_dataset
 from hgad_jax.errors import UserError
@@ -36,7 +36,7 @@ def names(records):
 
 
 def config(**changes):
-    data = default.get_config().data
+    data = get_config("hgad_folder").data
     data.update(changes)
     return data
 

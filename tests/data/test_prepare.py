@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from dataset_trees import draw, load, mvtec_ad, shrink
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset, prepare
 from hgad_jax.data.__main__ import main
 from hgad_jax.data.datasets import builder, index, stored
@@ -289,7 +289,7 @@ def test_users_of_folders_do_not_import_tfds(tree):
 
 
 def test_the_config_names_dataset_root_and_prepared_dir(tree, prepared):
-    config = default.get_config().data
+    config = get_config("hgad_folder").data
     config.update(name="mvtec_ad", root=str(tree), prepared_dir=str(prepared))
     dataset = load_dataset(config)
     assert dataset == load("mvtec_ad", tree, prepared)

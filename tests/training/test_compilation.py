@@ -4,9 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import cflow, fastflow
-from configs.default import get_config
 from hgad_jax import detectors
+from hgad_jax.config import get_config
 from hgad_jax.training import loop
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
 
@@ -33,7 +32,9 @@ def test_step_is_compiled_once_across_stages_and_devices(devices):
     assert step._cache_size() == 1
 
 
-@pytest.mark.parametrize("get_config", [get_config, cflow.get_config, fastflow.get_config])
+@pytest.mark.parametrize(
+    "get_config", [get_config, lambda: get_config("cflow_folder"), lambda: get_config("fastflow_folder")]
+)
 def test_no_parameter_is_weakly_typed(get_config):
     """An update would give it a type of its own, and the second step would be compiled anew."""
     params, constants = detectors.create(get_config().detector, 2).abstract(((4, 4, 6), (2, 2, 8)))

@@ -72,8 +72,19 @@ def test_keys_that_came_or_went_are_named(tmp_path, config):
     path.write_text(json.dumps(stored))
     with pytest.raises(UserError) as error:
         workdir.prepare(tmp_path, config)
-    assert "config.train.beta1: (absent) there, 0.95 here" in str(error.value)
-    assert "config.train.old: 0.95 there, (absent) here" in str(error.value)
+    assert f"{path}: config.train.old is no key of a config for hgad" in str(error.value)
+
+
+def test_a_key_that_a_run_is_older_than_has_the_value_of_then(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    path = tmp_path / workdir.CONFIG_FILE
+    stored = json.loads(path.read_text())
+    del stored["backbone"]["equalize"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"config\.backbone\.equalize: 0\.0 there, 0\.1 here"):
+        workdir.prepare(tmp_path, config)
+    config.backbone.equalize = 0.0
+    workdir.prepare(tmp_path, config)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"seed": ', b"\xff\xfe", b"[1]", b"3"])
