@@ -29,9 +29,9 @@ sys.path.insert(0, str(ROOT))  # where the configs are
 from configs import cflow, default, fastflow, padim, spade  # noqa: E402
 from hgad_jax.evaluation.evaluate import evaluate  # noqa: E402
 from hgad_jax.evaluation.scorer import load_scorer  # noqa: E402
+from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, loop  # noqa: E402
 from hgad_jax.training.setup import build_model, cached_features, load_usable  # noqa: E402
-from hgad_jax.training.workdir import write_atomically  # noqa: E402
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
 COLUMNS = {
