@@ -51,6 +51,7 @@ from hgad_jax.cli import say  # noqa: E402
 from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402
+from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402
 from hgad_jax.training.loop import initial_model  # noqa: E402
 from hgad_jax.training.setup import load_usable  # noqa: E402
@@ -171,7 +172,7 @@ def measure_speed(
 def _kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What an earlier call found, or is found now."""
     if not path.exists():
-        workdir.write_atomically(path, json.dumps(measure(), indent=2) + "\n")
+        write_atomically(path, json.dumps(measure(), indent=2) + "\n")
     return json.loads(path.read_text())
 
 
@@ -185,8 +186,8 @@ def write_results(
     write_json(
         out / "time_to_auroc.json", {"machine": machine, "curves": curves, "floor": floor, "speed": speed}
     )
-    workdir.write_atomically(out / "time_to_auroc.md", table(curves, floor, head))
-    workdir.write_atomically(out / "time_to_auroc.svg", figure(curves, floor))
+    write_atomically(out / "time_to_auroc.md", table(curves, floor, head))
+    write_atomically(out / "time_to_auroc.svg", figure(curves, floor))
 
 
 if __name__ == "__main__":

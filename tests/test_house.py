@@ -14,7 +14,8 @@ MODULES = {
 # Lowest first: a room may import from those above it in this list only, and rooms of one line not each other.
 FLOORS = (
     ("errors",),
-    ("disk", "precision", "resize", "user_cache"),
+    ("disk", "files", "precision"),
+    ("resize",),
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),
     ("config",),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hgad_jax.data.problems import Problem
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -28,7 +29,7 @@ class Tree(NamedTuple):
 
 def new_tree(root: str, *, follow_links: bool) -> Tree:
     """A tree of which nothing has been read yet; `root` is made absolute."""
-    return Tree(os.path.abspath(os.path.expanduser(root)), follow_links, [], [])
+    return Tree(str(expanded(root)), follow_links, [], [])
 
 
 def folders(tree: Tree, folder: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from hgad_jax.user_cache import cache_root
+from hgad_jax.files import cache_root
 
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 

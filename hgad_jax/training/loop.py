@@ -16,6 +16,7 @@ from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
 from hgad_jax.data import own
 from hgad_jax.errors import UserError
+from hgad_jax.files import disk_errors, expanded
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import (
     checkpoints,
@@ -30,7 +31,6 @@ from hgad_jax.training import (
 )
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.disk_errors import disk_errors
 from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
@@ -45,6 +45,11 @@ from hgad_jax.training.setup import (
 from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, init_state, make_train_step
 from hgad_jax.training.training_set import TrainingSet, describe, training_set
+
+_AFTER_A_REFUSAL = (
+    "Checkpoints that were finished before are kept: then run the same command to go on from the newest of "
+    "them."
+)
 
 
 @processes.others_may_die()
@@ -66,6 +71,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     config = config.copy_and_resolve_references()
     config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
     config.backbone.source = absolute_source(config.backbone.source)
+    config.cache.dir = str(expanded(config.cache.dir)) if config.cache.dir else ""
     mesh = data_mesh()
     validate(config, mesh.size)
     dataset = load_usable(config, directory, log)
@@ -85,18 +91,20 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
             f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
             "likelihood of levels to choose by."
         )
-    _prepare(directory, config)  # nothing is made for a run that cannot start
-    cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
-    dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
-    data = training_set(config, dataset, cache)
-    log(describe(dataset, data, model, mesh.size))
     with (
-        disk_errors(directory),
-        workdir.locked(directory),
-        interrupt.watching() as stop,
-        checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
+        disk_errors(f"{directory} cannot be written", after=_AFTER_A_REFUSAL),
+        workdir.locked(directory),  # from here on: nothing is made for a run that cannot start
     ):
-        return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
+        _prepare(directory, config)
+        cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
+        dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
+        data = training_set(config, dataset, cache)
+        log(describe(dataset, data, model, mesh.size))
+        with (
+            interrupt.watching() as stop,
+            checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
+        ):
+            return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
 
 
 def _prepare(directory: Path, config) -> None:

@@ -207,7 +207,9 @@ def test_a_prepared_dir_that_cannot_be_written(tree, tmp_path):
 def test_a_disk_without_room_is_told_before_anything_is_written(tree, prepared, monkeypatch):
     usage = shutil.disk_usage(tree)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
-    with pytest.raises(UserError, match=r"cannot be prepared in .*: 0 MB are needed there\. Make room"):
+    with pytest.raises(
+        UserError, match=r"cannot be prepared in .*full \(0 MB are needed there\)\. Make room"
+    ):
         load("mvtec_ad", tree, prepared)
     assert list((prepared / "mvtec_ad").iterdir()) == []
 
@@ -303,6 +305,12 @@ def test_the_default_is_the_users_cache(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     load("mvtec_ad", tree, "")
     assert final(tmp_path / "home" / ".cache" / "hgad_jax" / "datasets").is_dir()
+
+
+def test_the_users_cache_can_be_elsewhere(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("HGAD_JAX_CACHE", str(tmp_path / "elsewhere"))
+    load("mvtec_ad", tree, "")
+    assert final(tmp_path / "elsewhere" / "datasets").is_dir()
 
 
 def test_command(tree, prepared, capsys):
