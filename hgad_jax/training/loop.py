@@ -68,23 +68,8 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     config.backbone.source = absolute_source(config.backbone.source)
     mesh = data_mesh()
     validate(config, mesh.size)
-    dataset = load_usable(config, directory, log)
-    if config.eval.window and not dataset.test:
-        raise UserError(
-            f"config.eval.window is {tuple(config.eval.window)}, expected (): there are no test images to "
-            "measure on."
-        )
+    dataset = load_usable(config, directory, log, to_train=True)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
-    if config.train.positions and not model.detector.samples_positions:  # a convolution needs neighbours
-        raise UserError(
-            f"config.train.positions is {config.train.positions}, expected 0: the detector "
-            f"{config.detector.name} trains on all positions of an image."
-        )
-    if config.train.keep == "best" and model.detector.log_likelihood is None:
-        raise UserError(
-            f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
-            "likelihood of levels to choose by."
-        )
     _prepare(directory, config)  # nothing is made for a run that cannot start
     cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
     dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
