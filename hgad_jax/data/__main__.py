@@ -94,9 +94,9 @@ def _config(arguments: Sequence[str]) -> Any:
     config_flags.DEFINE_config_file("config", None, "As of train.py.", flag_values=values, sys_argv=argv)
     try:
         values(argv)
+        return values["config"].value.copy_and_resolve_references()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"--config: {' '.join(str(error).split())}") from error
-    return values["config"].value.copy_and_resolve_references()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

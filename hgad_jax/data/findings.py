@@ -55,11 +55,13 @@ def masks_by_content(records: Sequence[Record], screening: Screening) -> list[in
 
 def too_few_different(records: Sequence[Record], screening: Screening) -> list[Problem]:
     """Classes that have good training images enough by their number, but too few that are not copies."""
-    counts = collections.Counter(record.class_name for record in records if record.split == "train")
+    unusable = {*screening.errors, *masks_by_content(records, screening)}
+    usable = [record.split == "train" and index not in unusable for index, record in enumerate(records)]
+    counts = collections.Counter(r.class_name for r, use in zip(records, usable, strict=True) if use)
     different = counts.copy()
     for group in screening.duplicates:
-        names = collections.Counter(records[i].class_name for i in group if records[i].split == "train")
-        different.subtract({name: count - 1 for name, count in names.items()})
+        copies = collections.Counter(records[index].class_name for index in group if usable[index])
+        different.subtract({name: count - 1 for name, count in copies.items()})
     return too_few({name: n for name, n in different.items() if counts[name] >= FEWEST}, different=True)
 
 

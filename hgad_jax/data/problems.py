@@ -97,7 +97,7 @@ def raise_all(problems: Sequence[Problem], *, hint: str) -> None:
     lines = [problem.text() for problem in errors[:_SHOWN_PROBLEMS]]
     if len(errors) > _SHOWN_PROBLEMS:
         lines.append(f"... and {len(errors) - _SHOWN_PROBLEMS} problems more.")
-    raise UserError("\n".join([*lines, hint]))
+    raise UserError("\n".join(filter(None, [*lines, hint])))
 
 
 def report(problems: Sequence[Problem]) -> str:

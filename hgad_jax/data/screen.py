@@ -16,7 +16,7 @@ from hgad_jax.data.findings import Screening, cut_away, masks_by_content, proble
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.masks import few_colours, mask_files
 from hgad_jax.data.pipeline import threaded
-from hgad_jax.data.problems import ERROR, SHOWN, Problem, listed, raise_all, report, write_whole
+from hgad_jax.data.problems import ERROR, NOTE, SHOWN, Problem, listed, raise_all, report, write_whole
 from hgad_jax.data.records import Dataset, ImageFile, Record, fingerprint, image_name, read_image_file
 from hgad_jax.data.transforms import image_size, load_image, load_whole_mask, open_image
 from hgad_jax.errors import UserError
@@ -158,16 +158,15 @@ def screened(
     records = [*dataset.train, *dataset.test]
     screening = _kept(records, directory, num_workers)
     problems = problems_of(records, screening) + cut_away(records, screening, transform)
-    if classes_given:
-        problems += too_few_different(records, screening)
-    where = _reported(problems, report_file)
+    few = too_few_different(records, screening) if classes_given else []
+    where = _reported([*problems, *few], report_file)
     for problem in problems:
         if problem.level != ERROR:
-            log(
-                f"{problem.level.capitalize()}: {problem.text()}{where if len(problem.names) > SHOWN else ''}"
-            )
+            more = where if len(problem.names) > SHOWN else ""
+            log(f"{problem.level.capitalize()}: {problem.text()}{more}")
     if on_error == "raise":
         raise_all(problems, hint=f"--config.data.on_error=skip leaves such images out.{where}")
+    raise_all(few, hint=where.strip())
     left_out = {*screening.errors, *masks_by_content(records, screening)}
     if left_out:
         names = [image_name(records[index].path) for index in sorted(left_out)]
@@ -176,18 +175,19 @@ def screened(
 
 
 def _reported(problems: Sequence[Problem], path: str | os.PathLike) -> str:
-    """Write the problems to a file and return a sentence that names it."""
+    """Write the problems to a file, if there are more than notes, and return a sentence that names it."""
     if not path:
         return ""
+    serious = any(problem.level != NOTE for problem in problems)
     try:
-        if problems:
+        if serious:
             write_whole(path, report(problems))
         elif os.path.exists(path):
             os.remove(path)
     except OSError as error:
         logging.warning("'%s', with all that was found about the images, cannot be written: %s", path, error)
         return ""
-    return f" All that was found is in {path}." if problems else ""
+    return f" All that was found is in {path}." if serious else ""
 
 
 def _without(dataset: Dataset, left_out: set[int], log: Callable[[str], None]) -> Dataset:

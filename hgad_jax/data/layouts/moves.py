@@ -123,7 +123,10 @@ class _Mover:
 
     def _free(self, target: Parts, origin: Parts) -> Parts:
         """The target, or a folder in it where it is taken: what lies deeper is read, too."""
-        wanted, name = target, "_".join([*origin, "moved"])  # that it was moved keeps it from meaning anything
+        wanted, name = (
+            target,
+            "_".join([*origin, "moved"]),
+        )  # which means nothing to `names.roles`
         while wanted in self._taken:
             wanted, name = (*target, name), f"{name}_"
         self._taken.add(wanted)
