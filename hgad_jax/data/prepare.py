@@ -107,6 +107,11 @@ def _show_licence(title: str, page: str, licence: str) -> None:
     logging.warning("%s (%s): licence %s.", title, page, licence)
 
 
+def spec_of(name: str) -> Any:
+    """What is known of a dataset of `NAMES` but the union: title, page, how its folder looks."""
+    return _builder(name).spec
+
+
 def _builder(name: str) -> Any:
     return getattr(importlib.import_module(f"hgad_jax.data.datasets.{name}"), _BUILDERS[name])
 

@@ -74,23 +74,8 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     config.cache.dir = str(expanded(config.cache.dir)) if config.cache.dir else ""
     mesh = data_mesh()
     validate(config, mesh.size)
-    dataset = load_usable(config, directory, log)
-    if config.eval.window and not dataset.test:
-        raise UserError(
-            f"config.eval.window is {tuple(config.eval.window)}, expected (): there are no test images to "
-            "measure on."
-        )
+    dataset = load_usable(config, directory, log, to_train=True)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
-    if config.train.positions and not model.detector.samples_positions:  # a convolution needs neighbours
-        raise UserError(
-            f"config.train.positions is {config.train.positions}, expected 0: the detector "
-            f"{config.detector.name} trains on all positions of an image."
-        )
-    if config.train.keep == "best" and model.detector.log_likelihood is None:
-        raise UserError(
-            f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
-            "likelihood of levels to choose by."
-        )
     with (
         disk_errors(f"{directory} cannot be written", after=_AFTER_A_REFUSAL),
         workdir.locked(directory),  # from here on: nothing is made for a run that cannot start
