@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
 import numpy as np  # noqa: E402
 from ablation_variants import VARIANTS, Variant  # noqa: E402
@@ -34,6 +34,7 @@ from tqdm import tqdm  # noqa: E402
 
 from hgad_jax.cli import say  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
+from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402
 
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
     chosen = list(_chosen(args))
     for group, name, variant in tqdm(chosen, desc="variants"):
         found.setdefault(group, {})[name] = measure(name, variant, problems, args, out)
-        workdir.write_atomically(out / "ablation.md", table(found, args.seeds))
+        write_atomically(out / "ablation.md", table(found, args.seeds))
     print((out / "ablation.md").read_text())
 
 

@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from auroc_judge import Problem, make_problem  # noqa: E402
 from auroc_sides import JaxSide  # noqa: E402
 
-from configs import default  # noqa: E402
 from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data.geometry import transform_of  # noqa: E402
 from hgad_jax.data.pipeline import image_batches  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--root", required=True, help="folder of images, as train.py's config.data.root")
     parser.add_argument("--out", default="runs/accelerator", help="folder of the features")
-    parser.add_argument("--preset", default="default", help="of configs/default.py")
+    parser.add_argument("--preset", default="default", help="of configs/hgad_folder.py")
     parser.add_argument("--batch-size", type=int, default=0, help="images a step; 0: the preset's")
     parser.add_argument("--steps", type=int, default=500, help="of training")
     parser.add_argument("--images", type=int, default=64, help="of the test set, to compare")
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _problem(args: argparse.Namespace) -> Problem:
-    config = default.get_config(args.preset)
+    config = get_config("hgad_folder", args.preset)
     config.data.update(name="folder", root=args.root)
     config.cache.dir = str(Path(args.out).resolve() / "cache")
     if args.batch_size:

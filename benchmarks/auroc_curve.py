@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from hgad_jax.cli import say
 from hgad_jax.errors import UserError
+from hgad_jax.files import write_atomically
 from hgad_jax.training import interrupt, workdir
 
 _EARLY = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)  # minutes at which models are evaluated; then every ten
@@ -131,4 +132,4 @@ def _bar(name: str, seed: int, minutes: float, side: auroc_sides.Side):
 
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
-    workdir.write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_atomically(path, json.dumps(content, indent=2) + "\n")

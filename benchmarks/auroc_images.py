@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import Dataset, Record, load_dataset
 from hgad_jax.data.records import image_name, read_image_file
 from hgad_jax.errors import UserError
@@ -49,7 +49,7 @@ def make_folder(magnetic_tile: Path, folder: Path) -> Path:
 
 
 def _elpv() -> tuple[Record, ...]:
-    data = default.get_config().data
+    data = get_config("hgad_folder").data
     data.update(name="elpv", split_seed=_SPLIT_SEED)
     dataset = load_dataset(data)
     return dataset.train + dataset.test

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hgad_jax.errors import UserError
-from hgad_jax.training.workdir import differences, write_atomically
+from hgad_jax.files import write_atomically
+from hgad_jax.training.workdir import differences
 
 _PACKAGES = ("hgad_jax", "jax", "jaxlib", "numpy", "torch", "FrEIA")
 

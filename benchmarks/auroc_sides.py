@@ -6,7 +6,6 @@ file. The clock counts reading features, the step and nothing else: compilation 
 """
 
 import abc
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from auroc_judge import Problem
 
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.errors import UserError
+from hgad_jax.files import writing
 from hgad_jax.flows.grid import draw_grids
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.loop import Schedule, initial_model, make_schedule, make_step
@@ -162,7 +162,8 @@ class JaxSide(Side):
         """Writes the state, whole or not at all."""
         leaves = jax.device_get(jax.tree.leaves((self._state, self._best, self._constants)))
         arrays = {f"leaf{i}": leaf for i, leaf in enumerate(leaves)}
-        _write(path, lambda file: np.savez(file, seconds=self.seconds, **arrays))
+        with writing(path) as file:
+            np.savez(file, seconds=self.seconds, **arrays)
 
     def restore(self, path: Path) -> None:
         """Goes on from a saved state."""
@@ -234,7 +235,8 @@ class TorchSide(Side):
         import torch
 
         state = {"seconds": self.seconds, "batches": self.batches, "state": self._published.state()}
-        _write(path, lambda file: torch.save(state, file))
+        with writing(path) as file:
+            torch.save(state, file)
 
     def restore(self, path: Path) -> None:
         """Goes on from a saved state."""
@@ -244,13 +246,6 @@ class TorchSide(Side):
         saved = torch.load(path, weights_only=True)
         self.seconds, self.batches = saved["seconds"], saved["batches"]
         self._published.restore(saved["state"])
-
-
-def _write(path: Path, write: Callable) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        write(file)
-    os.replace(temporary, path)
 
 
 def _refuse_diverged(loss: float, batches: int) -> None:

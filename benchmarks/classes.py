@@ -17,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the configs are
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's package
 
 import jax
 import numpy as np
 
-from configs import default
 from hgad_jax import detectors
+from hgad_jax.config import get_config
 from hgad_jax.flows.grid import draw_grids, take
 from hgad_jax.training import host
 from hgad_jax.training.batches import placed
@@ -72,7 +72,7 @@ def measure(
 
 def make(num_classes: int, sizes: tuple[tuple[int, int, int], ...]) -> dict[str, Callable[[], Any]]:
     """What is timed, by its name: functions without arguments."""
-    config, mesh, rng = default.get_config(), data_mesh(), np.random.default_rng(0)
+    config, mesh, rng = get_config("hgad_folder"), data_mesh(), np.random.default_rng(0)
     model = Model(None, detectors.create(config.detector, num_classes), num_classes)
     abstract = model.detector.abstract(sizes)
     numbers = jax.tree.map(lambda leaf: _numbers(rng, leaf, config.detector.regions), abstract)

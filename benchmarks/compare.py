@@ -24,14 +24,15 @@ import jax
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # where the configs are
+sys.path.insert(0, str(ROOT))  # this checkout's package
 
-from configs import cflow, default, fastflow, padim, spade  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
+from hgad_jax.config.recipe import PLAIN  # noqa: E402
 from hgad_jax.evaluation.evaluate import evaluate  # noqa: E402
 from hgad_jax.evaluation.scorer import load_scorer  # noqa: E402
+from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, loop  # noqa: E402
 from hgad_jax.training.setup import build_model, cached_features, load_usable  # noqa: E402
-from hgad_jax.training.workdir import write_atomically  # noqa: E402
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
 COLUMNS = {
@@ -47,16 +48,16 @@ FLOOR = "Gaussian"  # the untrained floor: HGAD's first layer with one Gaussian 
 
 
 def _floor(dataset: str):
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.data.name = dataset
-    config.backbone.update(default.PLAIN)  # for `time_to_auroc.py` too, which takes the floor from here
+    config.update_from_flattened_dict(PLAIN)  # for `time_to_auroc.py` too, which takes the floor from here
     config.detector.update(regions=0)
     config.train.epochs = 0.0
     return config
 
 
 def _hgad(dataset: str, **train):
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.data.name = dataset
     config.train.update(train)
     return config
@@ -66,20 +67,20 @@ DETECTORS = {
     FLOOR: _floor,
     "first layer alone": lambda d: _hgad(d, epochs=0.0),  # HGAD's, with a Gaussian per class and region
     "HGAD": _hgad,
-    "CFLOW-AD": lambda d: cflow.get_config(dataset=d),
-    "CFLOW-AD + AltUB": lambda d: cflow.get_config("altub", dataset=d),
-    "U-FLOW": lambda d: cflow.get_config(dataset=d, condition=False),
-    "FastFlow": lambda d: fastflow.get_config(dataset=d),
-    "FastFlow + AltUB": lambda d: fastflow.get_config("altub", dataset=d),
-    "PaDiM": lambda d: padim.get_config(dataset=d),
-    "SPADE": lambda d: spade.get_config(dataset=d),
+    "CFLOW-AD": lambda d: get_config(f"cflow_{d}"),
+    "CFLOW-AD + AltUB": lambda d: get_config(f"cflow_{d}", "altub"),
+    "U-FLOW": lambda d: get_config(f"uflow_{d}"),
+    "FastFlow": lambda d: get_config(f"fastflow_{d}"),
+    "FastFlow + AltUB": lambda d: get_config(f"fastflow_{d}", "altub"),
+    "PaDiM": lambda d: get_config(f"padim_{d}"),
+    "SPADE": lambda d: get_config(f"spade_{d}"),
 }
 
 
 def main() -> None:
     """Command line."""
     args = _parse_arguments()
-    host.use_cores(default.get_config().train.batch_size)
+    host.use_cores(get_config("hgad_folder").train.batch_size)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     results = {}
@@ -134,7 +135,7 @@ def run(name: str, dataset: str, args: argparse.Namespace, out: Path) -> dict:
 def make_config(name: str, dataset: str, args: argparse.Namespace, out: Path):
     """The detector's default config on a dataset."""
     config = DETECTORS[name]("elpv" if dataset == "elpv" else "folder")
-    config.backbone.update(default.PLAIN)
+    config.update_from_flattened_dict(PLAIN)
     config.data.image_size = args.image_size
     config.cache.dir = str(out / "cache")
     if dataset == "magnetic_tile":

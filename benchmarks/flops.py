@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from configs.default import get_config
 from hgad_jax import detectors
 from hgad_jax.backbones.levels import feature_levels
+from hgad_jax.config import get_config
 from hgad_jax.flows import flow
 
 
@@ -63,12 +63,12 @@ def sizes_of(backbone: str, size: int):
 
 def paper_detector(classes: int):
     """HGAD with the published hyper-parameters."""
-    return detectors.create(get_config("paper").detector, classes)
+    return detectors.create(get_config("hgad_folder", "paper").detector, classes)
 
 
 def step_flops(detector, params, constants, sizes, batch: int) -> tuple[int, int]:
     """Of scoring a batch and of the gradient of its loss, features given."""
-    config = get_config("paper")
+    config = get_config("hgad_folder", "paper")
     features = tuple(jax.ShapeDtypeStruct((batch, *shape), np.float32) for shape in sizes)
     labels = jax.ShapeDtypeStruct((batch,), np.int32)
     weights = dict(config.loss)
@@ -84,7 +84,7 @@ def step_flops(detector, params, constants, sizes, batch: int) -> tuple[int, int
 
 def one_block(channels: int, side: int, batch: int):
     """A flow of one block, whose loop XLA need not count, and its arguments."""
-    config = get_config("paper").detector
+    config = get_config("hgad_folder", "paper").detector
     params = jax.eval_shape(
         lambda: flow.init_params(
             jax.random.key(0), channels=channels, num_blocks=1, condition_channels=config.condition_channels

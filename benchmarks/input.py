@@ -37,11 +37,11 @@ import optax
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # where this file's fellows are
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where the configs are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's package
 
 from peak import peak_mb
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import own
 from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import Transform, transform_of
@@ -109,7 +109,7 @@ def _import_torch() -> ModuleType:
 
 def list_images(root: str) -> list[Record]:
     """The good training images of a user's folder."""
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.data.root = root
     return list(own.load(config.data).train)
 
@@ -184,10 +184,10 @@ def time_decoding(
 
 def presets() -> dict[str, Any]:
     """The configs whose epochs are timed."""
-    published = default.get_config("paper")
+    published = get_config("hgad_folder", "paper")
     published.data.image_size = SIZE
     published.backbone.update(name="tf_efficientnet_b6.aa_in1k", source="random")
-    return {"published": published, "default": default.get_config()}
+    return {"published": published, "default": get_config("hgad_folder")}
 
 
 def time_epochs(
@@ -285,7 +285,7 @@ def compare_memory(few: int, many: int, workers: int) -> dict[str, float]:
 
 def peak_memory(count: int, workers: int) -> float:
     """MB at the highest, after filling a cache of so many images and reading an epoch of it."""
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.data.workers = workers
     with tempfile.TemporaryDirectory() as folder:
         records = make_textures(Path(folder), count, side=SIZE)

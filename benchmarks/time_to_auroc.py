@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # where the configs and this file's fellows are
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
 import auroc_images  # noqa: E402
 from auroc_curve import run_curve, write_json  # noqa: E402
@@ -47,10 +47,11 @@ from auroc_speed import pass_ratio, throughput, timm_is_there  # noqa: E402
 from compare import DETECTORS, FLOOR  # noqa: E402
 from flow import _import_published, use_threads  # noqa: E402
 
-from configs import default  # noqa: E402
 from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402
+from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402
 from hgad_jax.training.loop import initial_model  # noqa: E402
 from hgad_jax.training.setup import load_usable  # noqa: E402
@@ -134,7 +135,7 @@ class Problems:
 
     def config(self, preset: str) -> Any:
         """The config of a preset, on these images."""
-        config = DETECTORS[FLOOR]("folder") if preset == "floor" else default.get_config(preset)
+        config = DETECTORS[FLOOR]("folder") if preset == "floor" else get_config("hgad_folder", preset)
         config.data.update(name="folder", root=str(self._root))
         config.cache.dir = str(self._out / "cache")
         if preset == "paper":
@@ -171,7 +172,7 @@ def measure_speed(
 def _kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What an earlier call found, or is found now."""
     if not path.exists():
-        workdir.write_atomically(path, json.dumps(measure(), indent=2) + "\n")
+        write_atomically(path, json.dumps(measure(), indent=2) + "\n")
     return json.loads(path.read_text())
 
 
@@ -185,8 +186,8 @@ def write_results(
     write_json(
         out / "time_to_auroc.json", {"machine": machine, "curves": curves, "floor": floor, "speed": speed}
     )
-    workdir.write_atomically(out / "time_to_auroc.md", table(curves, floor, head))
-    workdir.write_atomically(out / "time_to_auroc.svg", figure(curves, floor))
+    write_atomically(out / "time_to_auroc.md", table(curves, floor, head))
+    write_atomically(out / "time_to_auroc.svg", figure(curves, floor))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from unittest import mock
 import jax
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # where the configs are
+sys.path.insert(0, str(ROOT))  # this checkout's package
 
-from configs import hgad_elpv  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.evaluation import evaluate, evidence_batches  # noqa: E402
 from hgad_jax.training import checkpoints, host, loop, selection  # noqa: E402
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/timeline", help="folder of the run, emptied first")
     parser.add_argument("--epochs", type=float, help="passes (default: the preset's)")
     args = parser.parse_args()
-    config, out = hgad_elpv.get_config(), Path(args.out)
+    config, out = get_config("hgad_elpv"), Path(args.out)
     config.train.epochs = config.train.epochs if args.epochs is None else args.epochs
     if out.exists() and not (out / "config.json").exists():
         parser.error(f"--out={out} is there and holds no run: it would be emptied.")

@@ -3,8 +3,8 @@
 Every value is that of the released code (Yao et al., ECCV 2024): per level twelve conditional blocks, ten
 centres a class, all loss terms with their gradient routing, one Adam over all levels with weight decay on the
 flows alone, and for every batch a step per level, one after the other. Batches are shuffled anew in every
-pass, and what is left over at its end is dropped. Numbers come from a config in the sense of
-`configs/default.py`, whose preset `paper` has the published ones; learning rate and loss weights are those of
+pass, and what is left over at its end is dropped. Numbers come from a config such as `hgad_folder`,
+whose preset `paper` has the published ones; learning rate and loss weights are those of
 `hgad_jax.training.schedules`, which a pass of dropped remainders makes the published schedules.
 """
 

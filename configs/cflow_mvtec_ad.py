@@ -13,9 +13,9 @@ al. 2022, Table 3, best of the test evaluations); with `altub` .984 and .987 (Ki
 Not run here.
 """
 
-from configs import cflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return cflow.get_config(argument, dataset="mvtec_ad", paper=True)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("cflow_mvtec_ad", words)

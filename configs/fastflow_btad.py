@@ -11,9 +11,9 @@ of the papers' backbones are fetched with `python -m hgad_jax.backbones fetch NA
 Expected with WideResNet-50-2: pixel AUROC .97, with `altub` .982 (Kim et al. 2022, best). Not run here.
 """
 
-from configs import fastflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return fastflow.get_config(argument, dataset="btad", paper=True)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("fastflow_btad", words)

@@ -8,9 +8,9 @@ default, paper, altub. No published figure. Reached here: mean image AUROC .921
 (docs/detectors.md).
 """
 
-from configs import fastflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return fastflow.get_config(argument, dataset="elpv")
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("fastflow_elpv", words)

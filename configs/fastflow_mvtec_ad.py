@@ -13,9 +13,9 @@ Expected, mean over classes: pixel AUROC .983 with WideResNet-50-2, .972 ResNet-
 Table 1). Not run here.
 """
 
-from configs import fastflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return fastflow.get_config(argument, dataset="mvtec_ad", paper=True)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("fastflow_mvtec_ad", words)

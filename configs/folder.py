@@ -3,6 +3,9 @@
 python train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/mine
 """
 
-from configs.hgad_folder import get_config
+from hgad_jax.config import experiments
 
-__all__ = ["get_config"]
+
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("hgad_folder", words)

@@ -6,11 +6,9 @@ python eval.py --workdir=runs/elpv
 No published figure. Reached here with seeds 0, 1 and 2: mean image AUROC .940, .940 and .941.
 """
 
-from configs import default
+from hgad_jax.config import experiments
 
 
-def get_config(preset="default"):
-    """Default keys, on ELPV."""
-    config = default.get_config(preset)
-    config.data.name = "elpv"
-    return config
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("hgad_elpv", words)

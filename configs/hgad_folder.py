@@ -9,9 +9,9 @@ DIR/<class>/ground_truth/<defect>/<stem>_mask.png are for testing and may be abs
 images, images of unknown classes: docs/folders.md.
 """
 
-from configs import default
+from hgad_jax.config import experiments
 
 
-def get_config(preset="default"):
-    """Default keys, on `config.data.root`."""
-    return default.get_config(preset)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("hgad_folder", words)

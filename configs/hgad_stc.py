@@ -11,12 +11,9 @@ No figure of HGAD was published for it; CFLOW-AD's, with WideResNet-50-2, are an
 / .945, not reproduced here: the videos could not be had.
 """
 
-from configs import default
+from hgad_jax.config import experiments
 
 
-def get_config(preset="default"):
-    """Default keys, on ShanghaiTech Campus, with the cache in half precision."""
-    config = default.get_config(preset)
-    config.data.name = "stc"
-    config.cache.dtype = "bfloat16"
-    return config
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("hgad_stc", words)

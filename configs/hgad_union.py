@@ -7,14 +7,13 @@ DIR holds the folders mvtec_ad, btad, mvtec_3d_rgb and visa, each with what its 
 unpacked; docs/data.md has the pages, the trees and the licences.
 Published, with EfficientNet-B6 at 1024 pixels: mean image / pixel AUROC .935 / .975. Not reproduced here:
 these images may not be handed on, and the default settings here are other ones
-(--config=configs/hgad_union.py:paper has the published ones, as far as the backbone allows).
+(configs/hgad_union.py:paper,tf_efficientnet_b6 has the published ones; its weights are fetched with
+`python -m hgad_jax.backbones fetch tf_efficientnet_b6.aa_in1k`).
 """
 
-from configs import default
+from hgad_jax.config import experiments
 
 
-def get_config(preset="default"):
-    """Default keys, on the union of MVTec AD, BTAD, MVTec 3D-AD and VisA."""
-    config = default.get_config(preset)
-    config.data.name = "union"
-    return config
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("hgad_union", words)

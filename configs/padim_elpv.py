@@ -8,9 +8,9 @@ default, paper. No published figure. Reached here: mean image AUROC .924
 (docs/detectors.md).
 """
 
-from configs import padim
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return padim.get_config(argument, dataset="elpv")
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("padim_elpv", words)

@@ -8,9 +8,9 @@ After the colon a preset: default, paper. Several classes are pooled in one mode
 on the magnetic tile set, beside the others: docs/detectors.md.
 """
 
-from configs import padim
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return padim.get_config(argument, dataset="folder")
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("padim_folder", words)

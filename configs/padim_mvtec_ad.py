@@ -12,9 +12,9 @@ Expected with WideResNet-50-2: pixel AUROC .975, AUPRO .921 (Gudovskiy et al. 20
 image AUROC .891 and pixel AUROC .968 (anomalib's README). Not run here.
 """
 
-from configs import padim
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return padim.get_config(argument, dataset="mvtec_ad", paper=True)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("padim_mvtec_ad", words)

@@ -12,9 +12,9 @@ Expected with WideResNet-50-2: image AUROC .855, pixel AUROC .960, AUPRO .917 (a
 2022). Not run here.
 """
 
-from configs import spade
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return spade.get_config(argument, dataset="mvtec_ad", paper=True)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("spade_mvtec_ad", words)

@@ -8,9 +8,9 @@ default, paper, altub. No published figure. Reached here: mean image AUROC .925
 (docs/detectors.md).
 """
 
-from configs import cflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return cflow.get_config(argument, dataset="elpv", condition=False)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("uflow_elpv", words)

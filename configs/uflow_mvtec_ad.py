@@ -11,9 +11,9 @@ of the papers' backbones are fetched with `python -m hgad_jax.backbones fetch NA
 Expected with WideResNet-50-2 at 512 px: pixel AUROC .969 (Gudovskiy et al. 2022, Table 2). Not run here.
 """
 
-from configs import cflow
+from hgad_jax.config import experiments
 
 
-def get_config(argument=""):
-    """The configuration; `argument` is what follows the colon."""
-    return cflow.get_config(argument, dataset="mvtec_ad", paper=True, condition=False)
+def get_config(words=""):
+    """The configuration; `words` is what follows the colon."""
+    return experiments.get_config("uflow_mvtec_ad", words)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from tqdm import tqdm
 
+from hgad_jax.config.by_name import by_file
 from hgad_jax.errors import Interrupted, UserError
 
 
@@ -64,10 +65,10 @@ def _terminated(*_: object) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(by_file(argv))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         # ml_collections raises these for unknown keys and values of another type
-        _fail(f"{_named(argv, error)}\nEvery key with its meaning is in configs/default.py.")
+        _fail(f"{_named(argv, error)}\nEvery key with its range: python -m hgad_jax.config")
         raise  # not reached
 
 

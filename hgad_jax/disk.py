@@ -1,6 +1,6 @@
 """Arrays too large for memory: rows of one shape in a file that is gone when it is closed."""
 
-import errno
+import contextlib
 import math
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hgad_jax.errors import UserError
+from hgad_jax.files import disk_errors
 
 
 class DiskArray:
@@ -23,26 +23,26 @@ class DiskArray:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self._row = math.prod(self.shape) * self.dtype.itemsize  # bytes
         self._directory = directory
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+        with self._disk_errors():
+            self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+
+    def _disk_errors(self) -> contextlib.AbstractContextManager[None]:
+        return disk_errors(
+            f"Scores, kept in '{self._directory}' while they are compared, cannot be written",
+            otherwise="write to another disk with --out",
+        )
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Writes `[n, *shape]` from row `start` on.
 
         Raises:
-          UserError: the disk is full.
+          UserError: the disk is full, or refuses it otherwise.
         """
         data, position = _bytes(np.ascontiguousarray(rows, self.dtype)), start * self._row
-        try:
+        with self._disk_errors():
             while data:
                 written = os.pwrite(self._file.fileno(), data, position)
                 data, position = data[written:], position + written
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(
-                f"The disk of {self._directory} is full: scores are kept there while they are compared. "
-                "Make room, or write to another disk with --out."
-            ) from error
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop`, `[n, *shape]`; rows never written are zeros or, past the last, an error."""

@@ -38,6 +38,6 @@ def test_a_full_disk_is_an_error_for_the_user(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with (
         DiskArray(tmp_path, (4,), np.int32) as array,
-        pytest.raises(UserError, match=r"disk of .* is full.*--out"),
+        pytest.raises(UserError, match=r"kept in .* cannot be written: the disk is full.*--out"),
     ):
         array.write(0, np.zeros((1, 4)))

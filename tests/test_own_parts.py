@@ -1,4 +1,4 @@
-"""Parts from outside of the package, by its public names alone: the examples of docs/parts.md, as they are."""
+"""Parts from outside of the package, by its public names alone: the examples of docs/parts.md."""
 
 import re
 
@@ -8,9 +8,8 @@ import optax
 import pytest
 from trees import ROOT
 
-from configs import default
 from hgad_jax import detectors
-from hgad_jax.config import validate
+from hgad_jax.config import EXPERIMENTS, RECIPES, get_config, validate
 from hgad_jax.detectors import DETECTORS
 from hgad_jax.distributions import BASES
 from hgad_jax.errors import UserError
@@ -22,18 +21,17 @@ SIZES, IMAGES = ((4, 3, 6), (2, 2, 8)), 8
 
 
 @pytest.fixture
-def examples(monkeypatch):
+def examples():
     """What docs/parts.md defines; the tables are put back."""
-    for table in (FLOWS, BASES, DETECTORS):
-        for name in list(table):
-            monkeypatch.setitem(table, name, table[name])
-    before = [dict(table) for table in (FLOWS, BASES, DETECTORS)]
+    sections = [recipe.sections["detector"] for recipe in RECIPES.values()]
+    tables = [FLOWS, BASES, DETECTORS, RECIPES, EXPERIMENTS, *sections]
+    before = [dict(table) for table in tables]
     namespace = {}
     text = (ROOT / "docs" / "parts.md").read_text()
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(code, "docs/parts.md", "exec"), namespace)
     yield namespace
-    for table, rows in zip((FLOWS, BASES, DETECTORS), before, strict=True):
+    for table, rows in zip(tables, before, strict=True):
         for name in set(table) - set(rows):
             del table[name]
 
@@ -76,20 +74,19 @@ def test_an_own_flow_undoes_itself(examples):
 
 
 @pytest.mark.parametrize(
-    ("name", "flow", "base", "start"),
+    ("name", "flow", "base"),
     [
-        ("hgad", "scale", "hierarchical", {"start": 0.1}),
-        ("hgad", "dense", "laplace", {"width": 1.0}),
-        ("robust", "scale", "laplace", {"start": 0.1, "width": 1.0}),
+        ("hgad", "scale", "hierarchical"),
+        ("hgad", "dense", "laplace"),
+        ("robust", "scale", "laplace"),
     ],
 )
-def test_a_row_of_a_table_is_chosen_by_the_config(examples, name, flow, base, start):
+def test_a_row_of_a_table_is_chosen_by_the_config(examples, name, flow, base):
     """Beside the parts of the package: nothing but the keys."""
-    config = default.get_config()
-    config.detector.update(name=name, flow=flow, base=base, regions=2, num_blocks=1, condition_channels=4)
-    config.detector.update(start)
+    config = get_config(f"{name}_folder")
+    config.detector.update(flow=flow, base=base, regions=2, num_blocks=1, condition_channels=4)
     config.train.update(positions=0, stage_two_epoch=0.0, batch_size=IMAGES, warmup_epochs=0.0, epochs=100.0)
-    if base == "laplace":
+    if base == "laplace" and name == "hgad":
         config.loss.update(mutual_information=0.0, intra=0.0)
     validate(config, num_devices=1)
     detector = detectors.create(config.detector, 1)
@@ -100,7 +97,8 @@ def test_a_row_of_a_table_is_chosen_by_the_config(examples, name, flow, base, st
 
 
 def test_a_key_that_an_own_part_needs_is_asked_for(examples):
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.detector.flow = "scale"
+    del config.detector["start"]
     with pytest.raises(UserError, match="lacks start, which the detector 'hgad' needs with flow='scale'"):
         detectors.create(config.detector, 1)

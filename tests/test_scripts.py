@@ -171,5 +171,5 @@ def test_config_that_is_not_there(tmp_path):
     refused(
         *("train.py", f"{CONFIG}:quick", "--workdir=run"),
         cwd=tmp_path,
-        pattern="Preset 'quick' is not known; known presets: default, paper",
+        pattern=r"'quick', after the colon of --config, is not known\. Known are preset: default, paper",
     )

@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # where the scripts and configs are
 
-from configs import default  # noqa: E402
+from hgad_jax.config import get_config  # noqa: E402
 
 # The same few programs are compiled for every run of the tests that import this module, and of the scripts
 # they start: compiled once, they are kept until the tests end.
@@ -91,7 +91,7 @@ TINY = {
 
 def tiny_config(root: Path, cache: Path | str = "", **changes) -> ml_collections.ConfigDict:
     """The default config made tiny; changes as `train__epochs=1.0`."""
-    config = default.get_config()
+    config = get_config("hgad_folder")
     settings = TINY | {key.replace("__", "."): value for key, value in changes.items()}
     config.update_from_flattened_dict({"data.root": str(root), "cache.dir": str(cache)} | settings)
     return config

@@ -4,11 +4,12 @@ timm's weights come from the Hugging Face hub, torchvision's (the tag tv_in1k) f
 stored when it is whole: of the announced length, of the right hash, and with the tensors of its architecture.
 """
 
+import contextlib
+import functools
 import hashlib
 import http.client
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from hgad_jax.backbones.safetensors_file import read_safetensors
 from hgad_jax.backbones.store import record_path, recorded_hash, stored_path, torchvision_file
 from hgad_jax.backbones.weights import convert
 from hgad_jax.errors import UserError
+from hgad_jax.files import disk_errors, locked, remove_leftovers, write_atomically, writing
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
@@ -67,24 +69,43 @@ def fetch(choice: Choice, hosts: Hosts, *, log: Callable[[str], None]) -> Path:
         is stored.
     """
     path = stored_path(choice)
-    if path.exists() and recorded_hash(choice):
-        _check_hash(sha256_of_file(path), choice, f"the stored file {path}")
-        log(f"{choice.full_name} is there and unchanged: {path}")
+    if _is_stored(choice, path, log):
         return path
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waiting = functools.partial(log, f"Another process fetches {choice.full_name}: waiting for it.")
+        with locked(path.with_name(f".{path.name}.lock"), waiting=waiting):
+            if not _is_stored(choice, path, log):
+                _fetch(choice, hosts, path, log)
+    return path
+
+
+def _is_stored(choice: Choice, path: Path, log: Callable[[str], None]) -> bool:
+    if not path.exists() or not recorded_hash(choice):
+        return False
+    _check_hash(sha256_of_file(path), choice, f"the stored file {path}")
+    log(f"{choice.full_name} is there and unchanged: {path}")
+    return True
+
+
+def _fetch(choice: Choice, hosts: Hosts, path: Path, log: Callable[[str], None]) -> None:
     url = weights_url(choice, hosts)
     if not url.startswith(("https://", "http://")):
         raise UserError(
             f"cannot download from {url}: expected an address that begins with https:// or http://"
         )
     log(f"{choice.full_name}: downloading {url}")
+    remove_leftovers(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(path)
-        _download_and_store(choice, url, path)
+        with _disk_errors(path):
+            _download_and_store(choice, url, path)
     except (OSError, ValueError, http.client.HTTPException) as error:  # urllib's are among these
         raise UserError(f"cannot download {url}: {_reason(error)}") from error
     log(f"{choice.full_name}: stored as {path}, SHA-256 {recorded_hash(choice)}")
-    return path
+
+
+def _disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(f"{path} cannot be written", otherwise="set HGAD_JAX_CACHE to another folder")
 
 
 def _reason(error: Exception) -> str:
@@ -93,27 +114,14 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
 
 
-def _remove_remains(path: Path) -> None:
-    """Remove what a killed download has left."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        part.unlink(missing_ok=True)
-
-
 def _download_and_store(choice: Choice, url: str, path: Path) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            sha256 = _download(url, file)
-            file.flush()
-            os.fsync(file.fileno())
+    with writing(path) as file:
+        sha256 = _download(url, file)
+        file.flush()
         _check_hash(sha256, choice, f"what came from {url}")
-        _check_content(part, choice, url)
+        _check_content(Path(file.name), choice, url)
         if recorded_hash(choice) is None:  # first the record: a file without one does not count as stored
-            _write_atomically(record_path(choice), sha256)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+            write_atomically(record_path(choice), f"{sha256}\n")
 
 
 def _download(url: str, file: BinaryIO) -> str:
@@ -156,9 +164,3 @@ def _check_content(part: Path, choice: Choice, url: str) -> None:
     is_torch = torchvision_file(choice) is not None
     state = read_torch_checkpoint(part) if is_torch else read_safetensors(part)
     convert(state, choice.entry.build(), {}, name=choice.name, file=url)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(f"{text}\n")
-    part.replace(path)

@@ -1,7 +1,6 @@
 """Where weights come from: a Python package, the cache that `fetch` fills, or a file of the user's."""
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_
 from hgad_jax.backbones.safetensors_file import read_safetensors
 from hgad_jax.backbones.store import Expected, cached_file
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 
 
 class Weights(NamedTuple):
@@ -27,7 +27,7 @@ _NAMES = ("auto", "package", "cache", "random")
 
 def absolute_source(source: str) -> str:
     """A source as it is to be kept: the path of a file becomes absolute, a name stays."""
-    return source if source in _NAMES else os.path.abspath(os.path.expanduser(source))
+    return source if source in _NAMES else str(expanded(source))
 
 
 def read_weights(choice: Choice, source: str | Path) -> Weights:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hgad_jax.backbones.catalogue import Choice
 from hgad_jax.errors import UserError
-from hgad_jax.user_cache import cache_root
+from hgad_jax.files import cache_root
 
 
 class Expected(NamedTuple):

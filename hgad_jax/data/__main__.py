@@ -1,25 +1,34 @@
 """Looks after datasets.
 
-python -m hgad_jax.data check DIR: is a folder fit to train on? Exit status 0: yes, 1: no, 2: misused.
+python -m hgad_jax.data check DIR: is a folder fit to train on? Exit status 0: nothing is to be mended, 1:
+something is, and was listed, 2: misused, or no dataset at all, 3: a fault of hgad_jax.
 python -m hgad_jax.data prepare NAME --root=DIR: store a dataset of the papers ahead of training.
 """
 
 import argparse
 import os
 import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
 
-import ml_collections
-from absl import logging
+from absl import flags, logging
+from ml_collections import config_flags
 
 from hgad_jax import cli
+from hgad_jax.config.by_name import by_file, get_config
 from hgad_jax.data import explicit, own, prepare
-from hgad_jax.data.check import check
+from hgad_jax.data.check import check, save
+from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.layouts.advice import NoClass
+from hgad_jax.data.layouts.papers import is_mvtec_ad
+from hgad_jax.data.problems import NOTE, Problem
 from hgad_jax.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
-    args = _parser().parse_args(arguments)
+    args = _parse(sys.argv[1:] if arguments is None else arguments)
     cli.show_any_name()
     logging.set_verbosity(logging.ERROR)  # what reading warns of is in the report
     try:
@@ -30,19 +39,77 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: Interrupted.", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of the report has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except Exception:
+        traceback.print_exc()
+        print("error: This is a fault of hgad_jax. Please report it with the lines above.", file=sys.stderr)
+        return 3
 
 
 def _check(args: argparse.Namespace) -> int:
-    dirs = {key: getattr(args, key) for key in explicit.KEYS}
-    data = ml_collections.ConfigDict({"root": args.dir, "follow_links": args.follow_links, **dirs})
-    return 0 if check(own.scan(data), num_workers=args.workers) else 1
+    config = _config(args.config)
+    data = config.data
+    data.update({key: value for key, value in _given(args).items() if value})
+    if data.name != "folder":
+        raise UserError(
+            f"config.data.name is '{data.name}': that is a dataset of a paper, which is checked against the "
+            f"published counts when it is prepared: python -m hgad_jax.data prepare {data.name} --root=DIR"
+        )
+    try:
+        listing = own.scan(data)
+    except NoClass as error:
+        if args.out:
+            save(args.out, f"{error.whole}\n")
+        raise UserError(error.whole) from error
+    classes, records = tuple(listing.good_folders), listing.records
+    from hgad_jax.training import early  # what training would refuse; takes a second to import
+
+    beforehand = early.problems(config, classes, records) if classes else []
+    if paper := is_mvtec_ad(listing.root, classes):
+        beforehand.append(Problem(paper, (), "", NOTE))
+    done = {"transform": transform_of(data), "beforehand": beforehand, "out": args.out}
+    return 0 if check(listing, num_workers=args.workers, **done) else 1
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    dirs = {key: tuple(getattr(args, key)) for key in explicit.KEYS}
+    return {"root": args.dir, "follow_links": args.follow_links, **dirs}
+
+
+def _config(arguments: Sequence[str]) -> Any:
+    """The config that `--config` and its overrides name; by default that of a folder of one's own images."""
+    if not arguments:
+        return get_config("hgad_folder")
+    given = any(argument.startswith("--config=") for argument in arguments)
+    argv = by_file(["check", *([] if given else ["--config=hgad_folder"]), *arguments])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "As of train.py.", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        return values["config"].value.copy_and_resolve_references()
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"--config: {' '.join(str(error).split())}") from error
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line; what begins with --config is kept for `_config`."""
+    of_config = [argument for argument in arguments if argument.split("=")[0].split(".")[0] == "--config"]
+    args = _parser().parse_args([argument for argument in arguments if argument not in of_config])
+    args.config = of_config
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hgad_jax.data", description="Looks after datasets.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     prepare.add_parser(commands)
-    checked = commands.add_parser("check", help="list what a folder holds and everything wrong with it")
+    checked = commands.add_parser(
+        "check",
+        help="list what a folder holds and everything wrong with it",
+        epilog="--config=FILE and --config.KEY=VALUE, as given to train.py: check for such a run.",
+    )
     checked.set_defaults(run=_check)
     checked.add_argument("dir", nargs="?", default="", help="as --config.data.root: a folder of classes")
     for key in explicit.KEYS:
@@ -51,8 +118,16 @@ def _parser() -> argparse.ArgumentParser:
             option, dest=key, action="append", default=[], help=f"as --config.data.{key}; may be repeated"
         )
     checked.add_argument("--follow-links", action="store_true", help="allow links that leave DIR")
-    checked.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads that decode")
+    checked.add_argument("--out", default="", help="a file for the whole report, with all names")
+    checked.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="threads that decode")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("expected 0 or more")
+    return number
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """What `python -m hgad_jax.data check DIR` prints: what is there, and everything that is wrong with it."""
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from hgad_jax.data.findings import cut_away, made_smaller, problems_of, too_few_different
 from hgad_jax.data.folder import Listing
-from hgad_jax.data.problems import listed, merged
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.problems import NOTE, SHOWN, Problem, listed, merged, write_whole
 from hgad_jax.data.records import GOOD, Record
-from hgad_jax.data.screen import Facts, inspect_all, problems_of, summarise
+from hgad_jax.data.screen import Facts, inspect_all, summarise
+from hgad_jax.errors import UserError
 
 _HEAD = ("class", "split", "defect", "images", "masks", "width × height", "modes")
 
@@ -20,34 +23,86 @@ class _Group(NamedTuple):
     modes: collections.Counter
 
 
-def check(listing: Listing, *, num_workers: int, say: Callable[[str], None] = print) -> bool:
+def check(
+    listing: Listing,
+    *,
+    num_workers: int,
+    transform: Transform | None = None,
+    beforehand: Sequence[Problem] = (),
+    out: str = "",
+    say: Callable[[str], None] = print,
+) -> bool:
     """Decode every image and mask of a listing and report.
 
     Args:
         listing: of `own.scan`.
         num_workers: threads that decode.
+        transform: that images will go through.
+        beforehand: what is known without decoding, beside the problems of the listing.
+        out: a file for the whole report, with all names; "" for none.
         say: gets the lines of the report.
 
     Returns:
-        Whether all is well; files that were passed over are mentioned but do no harm.
+        Whether there is nothing to mend; files that were passed over and notes do no harm.
+
+    Raises:
+        UserError: `out` cannot be written.
     """
     records = sorted(listing.records, key=lambda record: record.split == "test")
     groups: dict[tuple[str, str, str], _Group] = {}
-    facts = _counted(records, inspect_all(records, num_workers=num_workers), groups)
-    problems = merged([*listing.problems, *problems_of(records, summarise(facts))])
-    say(f"{listing.root}: {len(listing.good_folders)} class(es), {len(records)} images")
-    for line in _table(groups):
+    screening = summarise(_counted(records, inspect_all(records, num_workers=num_workers), groups))
+    found = [*listing.problems, *beforehand, *problems_of(records, screening)]
+    found += too_few_different(records, screening)
+    if transform is not None:
+        found += [*cut_away(records, screening, transform), *made_smaller(records, screening, transform)]
+    problems = merged(found)
+    head = [f"{listing.root}: {len(listing.good_folders)} class(es), {len(records)} images", *_table(groups)]
+    for line in [*head, *_passed_over(listing, SHOWN), *_told(problems, SHOWN), *_advised(listing)]:
         say(line)
+    if out:
+        whole = [*head, *_passed_over(listing, None), *_told(problems, None), *_advised(listing), ""]
+        save(out, "\n".join(whole))
+        say(f"The whole report, with all names, is in {out}.")
+    elif any(len(names) > SHOWN for names in (listing.ignored, *(problem.names for problem in problems))):
+        say("Lists are cut here: --out=FILE writes the whole report, with all names.")
+    return all(problem.level == NOTE for problem in problems)
+
+
+def save(out: str, text: str) -> None:
+    """Write a report.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_whole(out, text)
+    except OSError as error:
+        raise UserError(f"--out={out} cannot be written: {error.strerror}. Choose another file.") from error
+
+
+def _passed_over(listing: Listing, shown: int | None) -> Iterator[str]:
     if listing.ignored:
-        ignored = listed(sorted(listing.ignored))
-        say(f"Passed over, {len(listing.ignored)} that are no images or not where images belong: {ignored}")
-    if not problems:
-        say("No problems found.")
-        return True
-    say(f"{len(problems)} problem(s):")
-    for number, problem in enumerate(problems, 1):
-        say(f"{number}. {problem.text(shown=None)}")
-    return False
+        ignored = listed(sorted(listing.ignored), shown)
+        yield f"Passed over, {len(listing.ignored)} that are no images or not where images belong: {ignored}"
+
+
+def _told(problems: Sequence[Problem], shown: int | None) -> Iterator[str]:
+    """What is to be mended, numbered, and what is worth knowing."""
+    wrong = [problem for problem in problems if problem.level != NOTE]
+    yield f"{len(wrong)} problem(s):" if wrong else "No problems found."
+    for number, problem in enumerate(wrong, 1):
+        first, *rest = problem.lines(shown)
+        yield f"{number}. {first}"
+        yield from (f"   {line}" for line in rest)
+    for problem in problems:
+        if problem.level == NOTE:
+            first, *rest = problem.lines(shown)
+            yield f"Note: {first}"
+            yield from (f"   {line}" for line in rest)
+
+
+def _advised(listing: Listing) -> list[str]:
+    return listing.advice.lines() if listing.advice else []
 
 
 def _counted(records: list[Record], facts: Iterator[Facts], groups: dict) -> Iterator[Facts]:

@@ -5,7 +5,6 @@ each group is taken for a class.
 """
 
 import json
-import os
 import re
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import numpy as np
 import sklearn.cluster
 
 from hgad_jax.errors import UserError
+from hgad_jax.files import read_text, write_atomically
 
 _FIT_ON = 20_000  # images at most; more make no other groups, only more work
 _PATTERN = re.compile(r"cluster:([1-9]\d*)")
@@ -96,9 +96,7 @@ def assign(centroids: np.ndarray, pooled_features: np.ndarray) -> np.ndarray:
 
 def save(path: str, centroids: np.ndarray, assignment: dict[str, str]) -> None:
     """Write centroids and the class of each training image as JSON, whole or not at all."""
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-        json.dump({"centroids": centroids.tolist(), "assignment": assignment}, file, indent=1)
-    os.replace(f"{path}.tmp", path)
+    write_atomically(path, json.dumps({"centroids": centroids.tolist(), "assignment": assignment}, indent=1))
 
 
 def load(path: str) -> np.ndarray | None:
@@ -108,8 +106,7 @@ def load(path: str) -> np.ndarray | None:
         UserError: the file is damaged.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            centroids = np.array(json.load(file)["centroids"], np.float32)
+        centroids = np.array(json.loads(read_text(path))["centroids"], np.float32)
         if centroids.ndim != 2:
             raise ValueError(f"centroids of shape {centroids.shape}")
         return centroids

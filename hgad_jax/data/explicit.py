@@ -11,9 +11,16 @@ Each is a folder or several; images in folders below are found, too.
 import os
 from collections.abc import Sequence
 
-from absl import logging
-
-from hgad_jax.data.folder import Listing, match_masks, refuse_no_folder, without_empty_classes
+from hgad_jax.data.folder import (
+    APART_FROM_DEFECTIVE,
+    APART_FROM_GOOD,
+    Listing,
+    refuse_no_folder,
+    without_empty_classes,
+    without_masks,
+)
+from hgad_jax.data.masks import Files, match_masks
+from hgad_jax.data.names import composed
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.data.tree import Tree, images, new_tree
 from hgad_jax.errors import UserError
@@ -48,21 +55,20 @@ def scan(
     paths = {key: absolute(dirs, root) for key, dirs in given.items()}
     _refuse(paths)
     tree = new_tree(root or paths["normal_dir"][0], follow_links=follow_links)
-    found = {key: [_grouped(tree, path) for path in dirs] for key, dirs in paths.items()}
-    name = os.path.basename(tree.root)
-    abnormal = {(i, sub): p for i, groups in enumerate(found["abnormal_dir"]) for sub, p in groups.items()}
-    truth = {(i, sub): p for i, groups in enumerate(found["mask_dir"]) for sub, p in groups.items()}
+    found = {key: [_files(tree, key, path) for path in dirs] for key, dirs in paths.items()}
+    name = composed(os.path.basename(tree.root))
+    abnormal = dict(enumerate(found["abnormal_dir"]))
+    truth = dict(enumerate(found["mask_dir"]))
     masks, refused = match_masks(tree, ", ".join(paths["mask_dir"]), abnormal, truth)
     records = [Record(path, name, "train", GOOD) for path in _flat(found["normal_dir"])]
     records += [Record(path, name, "test", GOOD) for path in _flat(found["normal_test_dir"])]
-    for (i, sub), listed in abnormal.items():
-        defect = _defect(paths["abnormal_dir"][i], sub)
-        records += [Record(p, name, "test", defect, masks.get(p)) for p in listed if p not in refused]
+    records += [
+        Record(path, name, "test", _defect(files, path), masks.get(path))
+        for files in found["abnormal_dir"]
+        for path in files.paths
+        if path not in refused
+    ]
     good_folders, records = without_empty_classes(tree, {name: ", ".join(paths["normal_dir"])}, records)
-    if not paths["normal_test_dir"] and abnormal:
-        logging.warning(
-            "No good images to test with, so AUROC cannot be computed: give config.data.normal_test_dir."
-        )
     return Listing(tree.root, name, good_folders, records, tree.problems, tree.ignored)
 
 
@@ -103,20 +109,20 @@ def _refuse(paths: dict[str, tuple[str, ...]]) -> None:
                 )
 
 
-def _grouped(tree: Tree, folder: str) -> dict[str, list[str]]:
-    """Images in a folder and below it, by the path of the folder below."""
-    groups: dict[str, list[str]] = {}
+def _files(tree: Tree, key: str, folder: str) -> Files:
+    """Images, or masks, in a folder and below it."""
     # Links are judged by the folder given: without a root, the folders have nothing in common.
     own = tree._replace(root=folder if os.path.commonpath((tree.root, folder)) != tree.root else tree.root)
-    for path in images(own, folder, recursive=True):
-        groups.setdefault(os.path.dirname(os.path.relpath(path, folder)), []).append(path)
-    return groups
+    if key == "mask_dir":
+        return Files(folder, images(own, folder))
+    apart = APART_FROM_DEFECTIVE if key == "abnormal_dir" else APART_FROM_GOOD
+    return Files(folder, without_masks(own, images(own, folder, apart=apart)))
 
 
-def _flat(found: list[dict[str, list[str]]]) -> list[str]:
-    return [path for groups in found for paths in groups.values() for path in paths]
+def _flat(found: Sequence[Files]) -> list[str]:
+    return [path for files in found for path in files.paths]
 
 
-def _defect(folder: str, below: str) -> str:
-    name = below.split(os.sep)[0] or os.path.basename(folder)
-    return name if name != GOOD else _ABNORMAL
+def _defect(files: Files, path: str) -> str:
+    name = files.below(path).split(os.sep)[0] or os.path.basename(files.folder)
+    return composed(name) if name != GOOD else _ABNORMAL

@@ -7,7 +7,6 @@ nothing that looks like a cache.
 
 import contextlib
 import errno
-import fcntl
 import glob
 import json
 import math
@@ -22,7 +21,7 @@ import ml_dtypes
 import numpy as np
 from absl import logging
 
-from hgad_jax.errors import UserError
+from hgad_jax import files
 
 # .npy knows no bfloat16, so its bits are stored as unsigned integers.
 STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
@@ -31,9 +30,6 @@ MB = 1e6  # bytes
 _KEY_FILE = "key.json"
 _UNFINISHED = ".tmp-"  # between a cache's name and a random one, while it is written
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # from reading what is not a cache
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class LevelWriter:
@@ -118,10 +114,8 @@ def publish(
     seconds: float,
 ) -> None:
     """Describe a finished folder and give it its final name; call it with the lock held."""
-    with open(os.path.join(folder, _KEY_FILE), "w", encoding="utf-8") as file:
-        json.dump({**contents, "shapes": shapes, "seconds": round(seconds, 1)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    key = {**contents, "shapes": shapes, "seconds": round(seconds, 1)}
+    files.write_atomically(os.path.join(folder, _KEY_FILE), json.dumps(key, indent=1))
     shutil.rmtree(final, ignore_errors=True)  # a damaged one
     os.replace(folder, final)
 
@@ -139,8 +133,7 @@ def read(final: str, contents: Mapping[str, Any]) -> tuple[tuple[np.ndarray, ...
     if not os.path.isdir(final):
         return None, ""
     try:
-        with open(os.path.join(final, _KEY_FILE), encoding="utf-8") as file:
-            stored = json.load(file)
+        stored = json.loads(files.read_text(os.path.join(final, _KEY_FILE)))
         shapes = [tuple(shape) for shape in stored.pop("shapes")]
         stored.pop("seconds", None)
         if stored != contents:
@@ -154,10 +147,9 @@ def read(final: str, contents: Mapping[str, Any]) -> tuple[tuple[np.ndarray, ...
 
 def describe(final: str) -> str:
     """Size of a whole cache and the time that it took to compute, for the log."""
-    with open(os.path.join(final, _KEY_FILE), encoding="utf-8") as file:
-        stored = json.load(file)
-    files = (_level_path(final, number) for number in range(len(stored["shapes"])))
-    return f"{sum(map(os.path.getsize, files)) / MB:.1f} MB, {stored.get('seconds', 0.0):.1f} s"
+    stored = json.loads(files.read_text(os.path.join(final, _KEY_FILE)))
+    levels = (_level_path(final, number) for number in range(len(stored["shapes"])))
+    return f"{sum(map(os.path.getsize, levels)) / MB:.1f} MB, {stored.get('seconds', 0.0):.1f} s"
 
 
 def _map_level(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -183,22 +175,13 @@ def _level_path(folder: str, number: int) -> str:
     return os.path.join(folder, f"level{number}.npy")
 
 
-@contextlib.contextmanager
-def locked(final: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the right to write the cache `final`; the system takes it back from a process that dies.
-
-    Gives whether it is held: not if another process has it and we do not wait.
-    """
-    with open(f"{final}.lock", "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                yield False
-                return
-            logging.info("Another process computes the features of %s: waiting for it.", final)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield True
+def locked(final: str, *, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+    """Hold the right to write the cache `final`; gives whether it is held."""
+    return files.locked(
+        f"{final}.lock",
+        wait=wait,
+        waiting=lambda: logging.info("Another process computes the features of %s: waiting for it.", final),
+    )
 
 
 def remove_leftovers(held: str) -> None:
@@ -206,27 +189,18 @@ def remove_leftovers(held: str) -> None:
     for path in glob.glob(f"{glob.escape(os.path.dirname(held))}/*{_UNFINISHED}*"):
         final = path.rpartition(_UNFINISHED)[0]
         # Left alone: a living writer's, and another user's.
-        with contextlib.suppress(BlockingIOError, PermissionError), open(f"{final}.lock", "ab") as file:
-            if final != held:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(PermissionError), _free(final, held) as free:
+            if free:
+                shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def disk_errors(directory: str) -> Iterator[None]:
+def _free(final: str, held: str) -> contextlib.AbstractContextManager[bool]:
+    return contextlib.nullcontext(True) if final == held else files.locked(f"{final}.lock", wait=False)
+
+
+def disk_errors(directory: str) -> contextlib.AbstractContextManager[None]:
     """Turn what a disk refuses into a `UserError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            found, remedy = f"the disk is full ({error.strerror})", "Free some space there"
-        elif error.errno in _FORBIDDEN:
-            found, remedy = f"it may not be written ({error.strerror})", "Change its permissions"
-        elif error.errno in _NO_LOCKS:
-            found, remedy = f"its file system has no locks ({error.strerror})", "Mount it with locks"
-        else:
-            raise
-        raise UserError(
-            f"The cache of features cannot be kept in '{directory}': {found}. {remedy}, or choose another "
-            "folder for the cache."
-        ) from error
+    return files.disk_errors(
+        f"The cache of features cannot be kept in '{directory}'",
+        otherwise="choose another folder for the cache",
+    )

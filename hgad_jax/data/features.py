@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from hgad_jax.data import feature_files
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 
 FORMAT_VERSION = 1  # part of every key: to be raised when the files change
 
@@ -103,7 +104,7 @@ def open_or_build(
         raise ValueError(f"a cache needs at least one image, got {num_examples}")
     contents = {"format": FORMAT_VERSION, "dtype": dtype, "num_examples": num_examples, "key": dict(key)}
     contents = json.loads(json.dumps(contents))  # as it will be read back: tuples become lists
-    directory = os.path.abspath(os.path.expanduser(directory))
+    directory = str(expanded(directory))
     final = os.path.join(directory, _digest(contents))
 
     # Before taking the lock: a whole cache on a read-only disk can still be opened.

@@ -5,19 +5,22 @@
     DIR/<class>/test/<defect>/*                     images with a defect
     DIR/<class>/ground_truth/<defect>/<stem>_mask.png   non-zero where the defect is
 
-DIR may also be the folder of one class itself. For other layouts see `explicit`.
+Images in folders below these belong to them, too. DIR may also be the folder of one class itself. For other
+layouts see `explicit` and `advice`.
 """
 
-import collections
 import os
 import shlex
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import logging
 
-from hgad_jax.data.problems import Problem, listed, merged, raise_all
+from hgad_jax.data.layouts.advice import Advice, NoClass, advise, advise_rest
+from hgad_jax.data.masks import Files, closest, mask_files, masks_among, match_masks
+from hgad_jax.data.names import Role, composed, roles
+from hgad_jax.data.problems import ERROR, NOTE, WARNING, Problem, listed, merged, raise_all
 from hgad_jax.data.records import GOOD, Dataset, Record, build_dataset
-from hgad_jax.data.tree import Tree, folders, images, new_tree, stem
+from hgad_jax.data.tree import IMAGE_SUFFIXES, Tree, folders, images, new_tree
 from hgad_jax.errors import UserError
 
 EXPECTED_TREE = """Expected:
@@ -26,6 +29,10 @@ EXPECTED_TREE = """Expected:
   DIR/<class>/ground_truth/<defect>/<image's name>_mask.png       (optional)
 or one class alone: DIR/train/good/*.png"""
 _PARTS = ("train", "test", "ground_truth")
+# What may not lie in a folder below these images.
+APART_FROM_GOOD = (Role.BAD, Role.MASK, Role.DEPTH, Role.TEST)
+APART_FROM_DEFECTIVE = (Role.MASK, Role.DEPTH, Role.TRAIN)
+_ADVISED = 20  # lines of advice of each kind in an error
 
 
 class Listing(NamedTuple):
@@ -38,6 +45,7 @@ class Listing(NamedTuple):
         records: the images without those that `problems` are about.
         problems: all that is wrong with names and places.
         ignored: files and folders that were passed over.
+        advice: what to do with images that lie where none are read; None if there are none.
     """
 
     root: str
@@ -46,6 +54,7 @@ class Listing(NamedTuple):
     records: list[Record]
     problems: list[Problem]
     ignored: list[str]
+    advice: Advice | None = None
 
 
 def load(root: str, *, follow_links: bool = False, on_error: str = "raise") -> Dataset:
@@ -79,14 +88,17 @@ def to_dataset(listing: Listing, *, on_error: str, check: str = "") -> Dataset:
             "%s: ignored %d files or folders that are no images or not where images belong, e.g. %s",
             *(listing.root, len(listing.ignored), listed(listing.ignored)),
         )
+    hint = (
+        f"python -m hgad_jax.data check {check or shlex.quote(listing.root)} lists every file; "
+        "--config.data.on_error=skip leaves these out."
+    )
     if on_error == "raise":
-        raise_all(
-            listing.problems,
-            hint=f"python -m hgad_jax.data check {check or shlex.quote(listing.root)} lists every file; "
-            "--config.data.on_error=skip leaves these out.",
-        )
+        advice = listing.advice.lines(_ADVISED) if listing.advice else []
+        raise_all(listing.problems, hint="\n".join([*advice, hint]))
     for problem in merged(listing.problems):
-        logging.warning("Left out (config.data.on_error is skip): %s", problem.text())
+        if problem.level != NOTE:
+            left_out = "Left out (config.data.on_error is skip): " if problem.level == ERROR else ""
+            logging.warning("%s%s", left_out, problem.text())
     if not listing.good_folders:
         raise UserError(f"'{listing.root}': nothing is left to train on.\n{EXPECTED_TREE}")
     return build_dataset(listing.name, listing.records, good_folders=listing.good_folders)
@@ -102,9 +114,27 @@ def scan(root: str, *, follow_links: bool = False) -> Listing:
     refuse_no_folder(tree.root, "--config.data.root")
     found = _classes(tree)
     records = [record for name, folder in found.items() for record in _class_records(tree, name, folder)]
+    advice = _unread(tree, records)
     good_folders = {name: os.path.join(folder, "train", GOOD) for name, folder in found.items()}
     good_folders, records = without_empty_classes(tree, good_folders, records)
-    return Listing(tree.root, os.path.basename(tree.root), good_folders, records, tree.problems, tree.ignored)
+    name = os.path.basename(tree.root)
+    return Listing(tree.root, name, good_folders, records, tree.problems, tree.ignored, advice)
+
+
+def _unread(tree: Tree, records: list[Record]) -> Advice | None:
+    """What to do with images that lie where none are read, which is a problem, too."""
+    passed_over = (p for p in tree.ignored if p.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(p))
+    if not tree.problems and next(passed_over, None) is None:
+        return None
+    read = {path for record in records for path in (record.path, *mask_files(record.mask))}
+    told = {name for problem in tree.problems for name in problem.names}
+    advice = advise_rest(tree.root, read, told)
+    if advice and advice.misplaced:
+        count = sum(advice.misplaced.values())
+        summary = f"{count} images lie in folders that are not read"
+        remedy = "Move them where they belong, or out of the way."
+        tree.problems.append(Problem(summary, tuple(advice.misplaced), remedy, WARNING))
+    return advice
 
 
 def refuse_no_folder(path: str, key: str) -> None:
@@ -128,21 +158,47 @@ def without_empty_classes(
     return kept, [record for record in records if record.class_name in kept]
 
 
+def without_masks(tree: Tree, paths: list[str]) -> list[str]:
+    """Images without those that are masks by their names, which are a problem."""
+    masks = set(masks_among(paths))
+    if masks:
+        folder = os.path.dirname(min(masks))
+        summary = f"{len(masks)} masks, by their names, lie among the images in '{folder}'"
+        remedy = (
+            "Move them to ground_truth/<defect>, or to a folder of their own for --config.data.mask_dir; an "
+            "image with a mask shows a defect. If they are images, give them other names."
+        )
+        tree.problems.append(Problem(summary, tuple(sorted(masks)), remedy))
+    return [path for path in paths if path not in masks]
+
+
 def _classes(tree: Tree) -> dict[str, str]:
     """Find the folder of each class."""
     if os.path.isdir(os.path.join(tree.root, "train", GOOD)):
-        return {os.path.basename(tree.root): tree.root}
+        return {composed(os.path.basename(tree.root)): tree.root}
     found = folders(tree, tree.root)
-    classes = {
-        name: folder
-        for name, folder in found.items()
-        if any(os.path.isdir(os.path.join(folder, split)) for split in ("train", "test"))
-    }
+    classes: dict[str, str] = {}
+    for name, folder in found.items():
+        if not _is_class(name, folder):
+            tree.ignored.append(folder)
+        elif composed(name) in classes:
+            summary = "Folders of classes whose names are the same but for their Unicode form"
+            names = (classes[composed(name)], folder)
+            tree.problems.append(Problem(summary, names, "Give one of them another name."))
+        else:
+            classes[composed(name)] = folder
     if not classes and not tree.problems:
-        only = f"the folders {listed(found)}" if found else "no folders"
-        raise UserError(f"'{tree.root}': no class found, only {only} in it.\n{EXPECTED_TREE}")
-    tree.ignored.extend(folder for name, folder in found.items() if name not in classes)
+        only = f"the folders {listed(found)}" if found else "no folder"
+        first = f"'{tree.root}': no class found, {'only ' if found else ''}{only} in it."
+        raise NoClass(first, advise(tree.root), EXPECTED_TREE)
     return classes
+
+
+def _is_class(name: str, folder: str) -> bool:
+    if os.path.isdir(os.path.join(folder, "train", GOOD)):
+        return True
+    # "images" and "labels", with a folder "train" in each, are no classes.
+    return not roles(name) and any(os.path.isdir(os.path.join(folder, part)) for part in ("train", "test"))
 
 
 def _class_records(tree: Tree, class_name: str, folder: str) -> list[Record]:
@@ -151,80 +207,39 @@ def _class_records(tree: Tree, class_name: str, folder: str) -> list[Record]:
     tree.ignored.extend(path for name, path in parts.items() if name not in _PARTS)
     train = folders(tree, parts.get("train", ""))
     tree.ignored.extend(path for name, path in train.items() if name != GOOD)
-    records = [Record(path, class_name, "train", GOOD) for path in images(tree, train.get(GOOD, ""))]
-    tests = {defect: images(tree, path) for defect, path in folders(tree, parts.get("test", "")).items()}
+    good = without_masks(tree, images(tree, train.get(GOOD, ""), apart=APART_FROM_GOOD))
+    records = [Record(path, class_name, "train", GOOD) for path in good]
+    tests = {name: Files(path, _test_images(tree, path)) for name, path in _defects(tree, parts).items()}
     truth = parts.get("ground_truth", "")
     available = {
-        defect: images(tree, path) for defect, path in folders(tree, truth).items() if defect != GOOD
+        closest(defect, tests) or defect: Files(path, images(tree, path))
+        for defect, path in folders(tree, truth).items()
+        if defect != GOOD
     }  # the masks of good images, where they exist, are all black
     masks, refused = match_masks(tree, truth, tests, available)
     return records + [
-        Record(path, class_name, "test", defect, masks.get(path))
-        for defect, paths in tests.items()
-        for path in paths
+        Record(path, class_name, "test", composed(defect), masks.get(path))
+        for defect, files in tests.items()
+        for path in files.paths
         if path not in refused
     ]
 
 
-def match_masks(
-    tree: Tree, folder: str, tests: dict[Any, list[str]], available: dict[Any, list[str]]
-) -> tuple[dict[str, str], set[str]]:
-    """Match masks to defective test images by name: `<stem>_mask` or `<stem>`.
-
-    Args:
-        tree: gets a problem for masks without an image, two masks for one image or two images for one mask,
-            and defective images without a mask in a class that has masks.
-        folder: of the masks, for messages.
-        tests: images by defect, or by whatever tells apart folders with the same names.
-        available: masks by the same.
-
-    Returns:
-        Image → mask, and the images that have to be left out.
-    """
-    masks: dict[str, str] = {}
-    unused, double, shared = [], set(), set()
-    for defect, paths in available.items():
-        by_stem: dict[str, list[str]] = {}
-        for path in paths:
-            by_stem.setdefault(stem(path), []).append(path)
-        for image in tests.get(defect, ()):
-            name = f"{stem(image)}_mask" if f"{stem(image)}_mask" in by_stem else stem(image)
-            if name in by_stem:
-                masks[image] = by_stem[name][0]
-                if len(by_stem[name]) > 1:
-                    double.add(image)
-        matched = {stem(masks[image]) for image in tests.get(defect, ()) if image in masks}
-        unused += [path for path in paths if stem(path) not in matched]
-        uses = collections.Counter(masks[image] for image in tests.get(defect, ()) if image in masks)
-        shared |= {image for image in tests.get(defect, ()) if uses[masks.get(image)] > 1}
-    bare = [i for defect, paths in tests.items() if defect != GOOD for i in paths if i not in masks]
-    if masks or unused:
-        _report(tree, folder, masks, unused, double, shared, bare)
-    refused = double | shared | (set(bare) if masks else set())
-    return {image: mask for image, mask in masks.items() if image not in refused}, refused
+def _test_images(tree: Tree, folder: str) -> list[str]:
+    good = os.path.basename(folder) == GOOD
+    apart = APART_FROM_GOOD if good else (*APART_FROM_DEFECTIVE, Role.GOOD)
+    return without_masks(tree, images(tree, folder, apart=apart))
 
 
-def _report(
-    tree: Tree, folder: str, masks, unused: list[str], double: set[str], shared: set[str], bare
-) -> None:
-    if unused:
-        summary = f"'{folder}': {len(unused)} masks without an image of the same name in test/<defect>"
-        remedy = (
-            "A mask is named <image's name>_mask.png or as the image, in ground_truth/<the image's defect>. "
-            "Rename these masks or take them away."
-        )
-        tree.problems.append(Problem(summary, tuple(unused), remedy))
-    if double:
-        summary = f"'{folder}': {len(double)} images have two masks"
-        tree.problems.append(Problem(summary, tuple(sorted(double)), "Take one of the two masks away."))
-    if shared:
-        summary = f"'{folder}': {len(shared)} images differ in their suffix only, so that they have one mask"
-        remedy = "Rename the image that the mask is not of, and give it its own."
-        tree.problems.append(Problem(summary, tuple(sorted(shared)), remedy))
-    if masks and bare:
-        summary = f"'{folder}': {len(masks)} defective images have a mask but {len(bare)} have none"
-        remedy = (
-            "A class has a mask for every defective image or for none: add the missing "
-            "<image's name>_mask.png, or take the class's ground_truth away."
-        )
-        tree.problems.append(Problem(summary, tuple(bare), remedy))
+def _defects(tree: Tree, parts: dict[str, str]) -> dict[str, str]:
+    """The folders in `test` by name, without those that would be taken for the contrary of what they are."""
+    found = folders(tree, parts.get("test", ""))
+    numbers = {"0": (Role.GOOD,), "1": (Role.BAD,)} if set(found) == {"0", "1"} else {}
+    for name in list(found):
+        meant = numbers.get(name) or roles(name)
+        if name != GOOD and set(meant) & {Role.GOOD, Role.MASK, Role.DEPTH}:
+            what = " and ".join(role.value for role in meant)
+            summary = f"Folders of {what}, by their names, would count as defects in test"
+            remedy = f"Good images belong into test/{GOOD}, masks into ground_truth/<defect>."
+            tree.problems.append(Problem(summary, (found.pop(name),), remedy))
+    return found

@@ -1,6 +1,5 @@
 """The dataset "folder": a user's own images, in MVTec AD's layout or from folders named one by one."""
 
-import os
 import shlex
 from typing import Any
 
@@ -8,6 +7,7 @@ from hgad_jax.data import explicit, folder
 from hgad_jax.data.folder import Listing, to_dataset
 from hgad_jax.data.records import Dataset
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 
 
 def load(data: Any) -> Dataset:
@@ -47,9 +47,9 @@ def scan(data: Any) -> Listing:
 def absolute_paths(data: Any) -> dict[str, Any]:
     """The keys of `data` that name folders, absolute, so that a run can be evaluated from anywhere."""
     given = {key: data[key] for key in ("root", "prepared_dir") if data[key]}
-    root = os.path.abspath(os.path.expanduser(data.root)) if data.root else ""
+    root = str(expanded(data.root)) if data.root else ""
     dirs = {key: explicit.absolute(paths, root) for key, paths in _dirs(data).items() if paths}
-    return {key: os.path.abspath(os.path.expanduser(path)) for key, path in given.items()} | dirs
+    return {key: str(expanded(path)) for key, path in given.items()} | dirs
 
 
 def _dirs(data: Any) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import fcntl
 import functools
 import glob
 import importlib
@@ -17,6 +16,7 @@ from absl import logging
 
 from hgad_jax.data.records import Dataset, Record, build_dataset
 from hgad_jax.errors import UserError
+from hgad_jax.files import cache_root, disk_errors, expanded, locked
 
 _BUILDERS = {
     "mvtec_ad": "MVTecAD",
@@ -35,7 +35,7 @@ class Options(NamedTuple):
     Attributes:
         root: folder with what was downloaded, archives or unpacked; or with a folder of the dataset's
             name in which that is.
-        prepared_dir: where prepared datasets are kept; "" is `hgad_jax/datasets` in the user's cache.
+        prepared_dir: where prepared datasets are kept; "" is `datasets` in the user's cache.
         allow_partial: accept other images than the published ones.
         follow_links: allow symbolic links that leave the root.
         split_seed: for datasets without a split of their own.
@@ -107,6 +107,11 @@ def _show_licence(title: str, page: str, licence: str) -> None:
     logging.warning("%s (%s): licence %s.", title, page, licence)
 
 
+def spec_of(name: str) -> Any:
+    """What is known of a dataset of `NAMES` but the union: title, page, how its folder looks."""
+    return _builder(name).spec
+
+
 def _builder(name: str) -> Any:
     return getattr(importlib.import_module(f"hgad_jax.data.datasets.{name}"), _BUILDERS[name])
 
@@ -117,7 +122,7 @@ def _root(name: str, spec: Any, root: str, *, within: bool, prepared: bool) -> s
         root = spec.default_root()
     if not root:
         return None
-    root = os.path.abspath(os.path.expanduser(root))
+    root = str(expanded(root))
     below = os.path.join(root, name)
     chosen = below if within or _is_download(below) else root
     return chosen if os.path.isdir(chosen) and os.listdir(chosen) else None
@@ -133,9 +138,7 @@ def _is_download(folder: str) -> bool:
 
 def directory_of(options: Options) -> str:
     """The folder in which prepared datasets are kept."""
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    chosen = options.prepared_dir or os.path.join(caches, "hgad_jax", "datasets")
-    return os.path.abspath(os.path.expanduser(chosen))
+    return str(expanded(options.prepared_dir) if options.prepared_dir else cache_root() / "datasets")
 
 
 def _stored(builder: Any, root: str | None, directory: str, folder: str, options: Options) -> Any:
@@ -147,7 +150,7 @@ def _stored(builder: Any, root: str | None, directory: str, folder: str, options
     if stored is None:
         if root is None:
             raise UserError(_missing(builder, options.root))
-        with _disk_errors(directory), _locked(directory, builder.name):
+        with _locked(directory, builder.name):
             stored = index.read(folder) or _prepare(builder, root, directory, folder, options)
     elif root is not None and stored.source != index.source_key(root, source_suffixes(builder.spec)):
         raise UserError(
@@ -186,26 +189,15 @@ def _missing(builder: Any, root: str) -> str:
 
 @contextlib.contextmanager
 def _locked(directory: str, name: str) -> Iterator[None]:
-    """Hold the right to prepare a dataset; the system takes it back from a process that dies."""
-    os.makedirs(directory, exist_ok=True)
-    with open(os.path.join(directory, f".{name}.lock"), "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("Another process prepares %s: waiting for it.", name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _disk_errors(directory: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"The dataset cannot be prepared in '{directory}': {error.strerror or error}. Make room or set "
-            "its permissions, or choose another folder: config.data.prepared_dir (prepare: --prepared-dir)"
-        ) from error
+    """Hold the right to prepare a dataset."""
+    waiting = functools.partial(logging.warning, "Another process prepares %s: waiting for it.", name)
+    with disk_errors(
+        f"The dataset cannot be prepared in '{directory}'",
+        otherwise="choose another folder: config.data.prepared_dir (prepare: --prepared-dir)",
+    ):
+        os.makedirs(directory, exist_ok=True)
+        with locked(os.path.join(directory, f".{name}.lock"), waiting=waiting):
+            yield
 
 
 def add_parser(commands: Any) -> None:

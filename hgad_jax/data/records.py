@@ -48,8 +48,19 @@ class Stored(NamedTuple):
 ImageFile = str | Stored  # a path, or a place in a prepared dataset
 
 
-def image_name(image: ImageFile) -> str:
+class Pieces(NamedTuple):
+    """A mask in several files: what any of them marks is defective."""
+
+    files: tuple[str, ...]
+
+
+MaskFile = ImageFile | Pieces
+
+
+def image_name(image: MaskFile) -> str:
     """Name an image file in a message or a table: its path, or its name in the dataset."""
+    if isinstance(image, Pieces):
+        return os.path.dirname(image.files[0])
     return image if isinstance(image, str) else image.name
 
 
@@ -62,12 +73,14 @@ def open_image_file(image: ImageFile) -> str | BinaryIO:
     return image if isinstance(image, str) else io.BytesIO(read_image_file(image))
 
 
-def read_image_file(image: ImageFile) -> bytes:
-    """Read the encoded bytes of an image, to compare or to hash them.
+def read_image_file(image: MaskFile) -> bytes:
+    """Read the encoded bytes of an image, to compare or to hash them; of several files, one after the other.
 
     Raises:
         UserError: the file or the prepared dataset cannot be read.
     """
+    if isinstance(image, Pieces):
+        return b"".join(map(read_image_file, image.files))
     if isinstance(image, Stored):
         from hgad_jax.data.datasets import stored  # here, since only prepared datasets need TFDS
 
@@ -94,7 +107,7 @@ class Record(NamedTuple):
     class_name: str
     split: str
     defect: str
-    mask: ImageFile | None = None
+    mask: MaskFile | None = None
 
     @property
     def anomalous(self) -> bool:
@@ -169,7 +182,9 @@ def fingerprint(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
-def _identity(image: ImageFile) -> bytes:
+def _identity(image: MaskFile) -> bytes:
+    if isinstance(image, Pieces):
+        return b"".join(map(_identity, image.files))
     if isinstance(image, Stored):
         source = image.source
         return f"{source.fingerprint}\0{source.split}\0{image.index}\0{image.field}\n".encode()

@@ -5,25 +5,31 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from hgad_jax.data.geometry import Transform, cut_fraction
+from hgad_jax.data.findings import Screening, cut_away, masks_by_content, problems_of, too_few_different
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.masks import few_colours, mask_files
 from hgad_jax.data.pipeline import threaded
-from hgad_jax.data.problems import Problem, listed, raise_all
+from hgad_jax.data.problems import ERROR, NOTE, SHOWN, Problem, listed, raise_all, report, write_whole
 from hgad_jax.data.records import Dataset, ImageFile, Record, fingerprint, image_name, read_image_file
-from hgad_jax.data.transforms import CUT_WARNING, image_size, load_whole_mask, open_image, refuse_32_bit
+from hgad_jax.data.transforms import image_size, load_image, load_whole_mask, open_image
 from hgad_jax.errors import UserError
 
-_VERSION = 1  # of the kept results: raised when more is found than before
+_VERSION = 2  # of the kept results: raised when more is found than before
+_TINY = Transform(size=64, interpolation="nearest")  # all that training does, but quickly
 _FORMATS = {  # Pillow's names by suffix
     ".png": ("PNG",),
     ".jpg": ("JPEG", "MPO"),
     ".jpeg": ("JPEG", "MPO"),
+    ".jpe": ("JPEG", "MPO"),
+    ".jfif": ("JPEG", "MPO"),
+    ".webp": ("WEBP",),
     ".bmp": ("BMP", "DIB"),
     ".tif": ("TIFF",),
     ".tiff": ("TIFF",),
@@ -38,50 +44,45 @@ class Facts(NamedTuple):
         size: height and width of the upright image; (0, 0) if it cannot be decoded.
         mode: Pillow's.
         error: why the image or its mask cannot be used; "" if they can.
-        blank_mask: whether the mask of a defective image shows no defect.
+        colours: of the image: 1, 2, or 3 for more.
+        defective: share of the image that its mask marks; -1 without a mask.
     """
 
     digest: str
     size: tuple[int, int]
     mode: str
     error: str = ""
-    blank_mask: bool = False
-
-
-class Screening(NamedTuple):
-    """What is wrong with the images of a dataset, by their index in `train + test`.
-
-    Attributes:
-        errors: index → message.
-        duplicates: groups of two indices or more whose files have the same content.
-        blank: indices of defective images whose mask shows no defect.
-        sizes: (height, width) → the number of images, and the index of one.
-    """
-
-    errors: dict[int, str]
-    duplicates: list[list[int]]
-    blank: list[int]
-    sizes: dict[tuple[int, int], tuple[int, int]]
+    colours: int = 3
+    defective: float = -1.0
 
 
 def inspect(record: Record) -> Facts:
     """Decode an image and its mask; what is wrong with them is in the result."""
-    digest, size, mode, blank = "", (0, 0), "", False
+    digest, size, mode, colours, defective = "", (0, 0), "", 3, -1.0
     try:
         digest = hashlib.sha256(read_image_file(record.path)).hexdigest()
         with open_image(record.path) as opened:
-            opened.load()
-            mode = opened.mode
-            refuse_32_bit(opened, record.path)
-            _refuse_suffix(opened.format, record.path)
+            mode, found = opened.mode, opened.format
+        colours = _colours(record.path)
+        _refuse_suffix(found, record.path)
         size = image_size(record.path)
         if record.mask is not None:
-            blank = not load_whole_mask(record.mask, image=record.path).any()
-            with open_image(record.mask) as opened:
-                _refuse_suffix(opened.format, record.mask)
+            defective = float(load_whole_mask(record.mask, image=record.path).mean())
+            for path in mask_files(record.mask):
+                with open_image(path) as opened:
+                    _refuse_suffix(opened.format, path)
     except UserError as error:
         return Facts(digest, size, mode, str(error))
-    return Facts(digest, size, mode, blank_mask=blank)
+    return Facts(digest, size, mode, "", colours, defective)
+
+
+def _colours(image: ImageFile) -> int:
+    """How many colours an image has, 3 for more; decoded as training does, so that it refuses the same."""
+    sample = load_image(image, _TINY).reshape(-1, 3)
+    if len(np.unique(sample[:: len(sample) // 256], axis=0)) > 2 or len(np.unique(sample, axis=0)) > 2:
+        return 3  # of all pixels there are no fewer
+    with open_image(image) as opened:
+        return few_colours(opened)
 
 
 def _refuse_suffix(found: str | None, image: ImageFile) -> None:
@@ -105,7 +106,7 @@ def inspect_all(records: Sequence[Record], *, num_workers: int, progress: bool =
 def summarise(facts: Iterator[Facts]) -> Screening:
     """Collect what is wrong."""
     by_digest: dict[str, list[int]] = collections.defaultdict(list)
-    result = Screening({}, [], [], {})
+    result = Screening({}, [], {}, {}, {})
     for index, fact in enumerate(facts):
         if fact.error:
             result.errors[index] = fact.error
@@ -113,38 +114,12 @@ def summarise(facts: Iterator[Facts]) -> Screening:
         by_digest[fact.digest].append(index)
         count, first = result.sizes.get(fact.size, (0, index))
         result.sizes[fact.size] = (count + 1, first)
-        if fact.blank_mask:
-            result.blank.append(index)
+        if fact.colours < 3:
+            result.colours[index] = fact.colours
+        if fact.defective >= 0:
+            result.defective[index] = fact.defective
     result.duplicates.extend(group for group in by_digest.values() if len(group) > 1)
     return result
-
-
-def problems_of(records: Sequence[Record], screening: Screening) -> list[Problem]:
-    """All that is wrong as problems; duplicates and blank masks are warnings."""
-    problems = [
-        Problem(message, (image_name(records[index].path),), "")
-        for index, message in screening.errors.items()
-    ]
-    leaks, others = [], []
-    for group in screening.duplicates:
-        (leaks if len({records[i].split for i in group}) > 1 else others).append(group)
-    if leaks:
-        summary = (
-            f"{len(leaks)} images are in train and in test, so that test scores look better than they are"
-        )
-        problems.append(Problem(summary, _groups(records, leaks), "Take one of each away.", warning=True))
-    if others:
-        summary = f"{len(others)} images are there more than once"
-        problems.append(Problem(summary, _groups(records, others), "Take the copies away.", warning=True))
-    if screening.blank:
-        summary = f"{len(screening.blank)} defective images have a mask without any defect"
-        names = tuple(image_name(records[i].path) for i in screening.blank)
-        problems.append(Problem(summary, names, "Look at these masks.", warning=True))
-    return problems
-
-
-def _groups(records: Sequence[Record], groups: list[list[int]]) -> tuple[str, ...]:
-    return tuple("' = '".join(image_name(records[i].path) for i in group) for group in groups)
 
 
 def screened(
@@ -154,6 +129,8 @@ def screened(
     on_error: str,
     num_workers: int,
     directory: str,
+    report_file: str | os.PathLike = "",
+    classes_given: bool = False,
     log: Callable[[str], None] = logging.info,
 ) -> Dataset:
     """Decode every image and mask once and refuse, or leave out, those that cannot be used.
@@ -167,6 +144,9 @@ def screened(
         on_error: "raise" or "skip".
         num_workers: threads.
         directory: where the result is kept.
+        report_file: gets every problem with all its names; taken away if there is none. "" for no file.
+        classes_given: whether the dataset's classes will be trained on, each of which then needs different
+            images to train and to calibrate on.
         log: gets a line on what was left out, and warnings.
 
     Returns:
@@ -177,18 +157,37 @@ def screened(
     """
     records = [*dataset.train, *dataset.test]
     screening = _kept(records, directory, num_workers)
-    problems = problems_of(records, screening)
+    problems = problems_of(records, screening) + cut_away(records, screening, transform)
+    few = too_few_different(records, screening) if classes_given else []
+    where = _reported([*problems, *few], report_file)
     for problem in problems:
-        if problem.warning:
-            log(f"Warning: {problem.text()}")
-    _tell_of_cuts(records, screening, transform, log)
+        if problem.level != ERROR:
+            more = where if len(problem.names) > SHOWN else ""
+            log(f"{problem.level.capitalize()}: {problem.text()}{more}")
     if on_error == "raise":
-        raise_all(problems, hint="--config.data.on_error=skip leaves such images out.")
-    if not screening.errors:
-        return dataset
-    names = [image_name(records[i].path) for i in screening.errors]
-    log(f"Left out {len(names)} of {len(records)} images that cannot be used: {listed(names)}.")
-    return _without(dataset, set(screening.errors), log)
+        raise_all(problems, hint=f"--config.data.on_error=skip leaves such images out.{where}")
+    raise_all(few, hint=where.strip())
+    left_out = {*screening.errors, *masks_by_content(records, screening)}
+    if left_out:
+        names = [image_name(records[index].path) for index in sorted(left_out)]
+        log(f"Left out {len(names)} of {len(records)} images that cannot be used: {listed(names)}.{where}")
+    return _without(dataset, left_out, log) if left_out else dataset
+
+
+def _reported(problems: Sequence[Problem], path: str | os.PathLike) -> str:
+    """Write the problems to a file, if there are more than notes, and return a sentence that names it."""
+    if not path:
+        return ""
+    serious = any(problem.level != NOTE for problem in problems)
+    try:
+        if serious:
+            write_whole(path, report(problems))
+        elif os.path.exists(path):
+            os.remove(path)
+    except OSError as error:
+        logging.warning("'%s', with all that was found about the images, cannot be written: %s", path, error)
+        return ""
+    return f" All that was found is in {path}." if serious else ""
 
 
 def _without(dataset: Dataset, left_out: set[int], log: Callable[[str], None]) -> Dataset:
@@ -205,19 +204,6 @@ def _without(dataset: Dataset, left_out: set[int], log: Callable[[str], None]) -
     return Dataset(dataset.name, classes, train, tuple(r for r in test if r.class_name in trainable))
 
 
-def _tell_of_cuts(records, screening: Screening, transform: Transform, log) -> None:
-    cuts = [(cut_fraction(transform, size), n, i) for size, (n, i) in screening.sizes.items()]
-    large = [cut for cut in cuts if cut[0] > CUT_WARNING]
-    if large:
-        share, _, index = max(large)
-        count = sum(n for _, n, _ in large)
-        log(
-            f"Warning: {transform.resize} cuts more than a tenth away from {count} of {len(records)} images, "
-            f"{share:.0%} from '{image_name(records[index].path)}': defects there will not be seen. "
-            "--config.data.resize=squash or letterbox keeps all of an image."
-        )
-
-
 def _kept(records: Sequence[Record], directory: str, num_workers: int) -> Screening:
     """The screening from an earlier start, or done now and kept."""
     masks = [record._replace(path=record.mask) for record in records if record.mask is not None]
@@ -231,22 +217,29 @@ def _kept(records: Sequence[Record], directory: str, num_workers: int) -> Screen
             return screening._replace(errors=errors)
     screening = summarise(inspect_all(records, num_workers=num_workers))
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.{uuid.uuid4().hex}"  # another process may be at the same
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(_to_json(screening), file)
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(_to_json(screening)))
     except OSError as error:  # full or read-only: the next start decodes the images again, no more
         logging.warning("What was found about the images cannot be kept: %s", error)
     return screening
 
 
 def _to_json(screening: Screening) -> dict:
-    sizes = [[*size, *entry] for size, entry in screening.sizes.items()]
-    return {**screening._asdict(), "errors": list(screening.errors.items()), "sizes": sizes}
+    # JSON has no keys but text.
+    found = {
+        key: list(value.items()) for key, value in screening._asdict().items() if isinstance(value, dict)
+    }
+    return {
+        **screening._asdict(),
+        **found,
+        "sizes": [[*size, *entry] for size, entry in screening.sizes.items()],
+    }
 
 
 def _from_json(content: dict) -> Screening:
-    errors = {int(index): str(message) for index, message in content["errors"]}
-    sizes = {(h, w): (count, first) for h, w, count, first in content["sizes"]}
-    return Screening(errors, content["duplicates"], content["blank"], sizes)
+    return Screening(
+        {int(index): str(message) for index, message in content["errors"]},
+        content["duplicates"],
+        {int(index): int(colours) for index, colours in content["colours"]},
+        {int(index): float(share) for index, share in content["defective"]},
+        {(h, w): (count, first) for h, w, count, first in content["sizes"]},
+    )

@@ -1,5 +1,6 @@
 """One class of a dataset alone, for detectors that papers train per class."""
 
+from hgad_jax.data.names import composed
 from hgad_jax.data.records import Dataset
 from hgad_jax.errors import UserError
 
@@ -12,6 +13,7 @@ def select_class(dataset: Dataset, class_name: str) -> Dataset:
     """
     if not class_name:
         return dataset
+    class_name = composed(class_name)  # as the classes of folders are, however the system spells them
     if class_name not in dataset.classes:
         raise UserError(
             f"config.data.class_name is '{class_name}', which {dataset.name} does not have; its classes are "

@@ -2,14 +2,40 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import logging
 
+from hgad_jax.data.problems import Problem
 from hgad_jax.data.records import ImageFile, Record, image_name, read_image_file
 from hgad_jax.errors import UserError
 
-_FEWEST = 4  # good images of a class: two to train on, two to calibrate on
+FEWEST = 4  # good images of a class: two to train on, two to calibrate on
+
+
+def num_held_out(count: int, *, fraction: float, min_images: int) -> int:
+    """How many of so many different good images of a class are held out: never more than half of them."""
+    return min(max(math.ceil(fraction * count), min_images), count // 2)
+
+
+def too_few(counts: Mapping[str, int], *, different: bool = False) -> list[Problem]:
+    """Classes of which too few good images are left to train on, when some are held out.
+
+    Args:
+      counts: good images by class.
+      different: whether copies were counted once, which is what matters in the end.
+    """
+    what = "different good images" if different else "good images"
+    return [
+        Problem(
+            f"Class '{name}' has {count} {what}, expected at least {FEWEST}: some to train on, some to "
+            "calibrate scores on",
+            (),
+            "Add images, or take the class away.",
+        )
+        for name, count in counts.items()
+        if 0 < count < FEWEST
+    ]
 
 
 def hold_out(
@@ -36,12 +62,12 @@ def hold_out(
     hashes = [_content_hash(record.path, seed) for record in records]
     for name in sorted({record.class_name for record in records}):
         indices = [i for i, record in enumerate(records) if record.class_name == name]
-        wanted = min(max(math.ceil(fraction * len(indices)), min_images), len(indices) // 2)
+        wanted = num_held_out(len(indices), fraction=fraction, min_images=min_images)
         distinct = sorted({hashes[i] for i in indices})
-        if len(distinct) < _FEWEST:
+        if len(distinct) < FEWEST:
             raise UserError(
                 f"Class '{name}' has {len(distinct)} different good images "
-                f"(such as {image_name(records[indices[0]].path)}), expected at least {_FEWEST}: some to "
+                f"(such as {image_name(records[indices[0]].path)}), expected at least {FEWEST}: some to "
                 "train on, some to calibrate scores on. Add images."
             )
         if wanted < min_images:

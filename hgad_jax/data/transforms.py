@@ -14,7 +14,7 @@ from absl import logging
 from PIL import ExifTags, Image, ImageOps
 
 from hgad_jax.data.geometry import Box, Transform, cut_fraction, placement
-from hgad_jax.data.records import ImageFile, Stored, image_name, open_image_file
+from hgad_jax.data.records import ImageFile, Pieces, Stored, image_name, open_image_file
 from hgad_jax.errors import UserError
 
 ImageLike = ImageFile | os.PathLike | Image.Image | np.ndarray
@@ -62,14 +62,14 @@ def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = Non
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def load_mask(mask: ImageLike, transform: Transform, *, image: ImageLike) -> np.ndarray:
+def load_mask(mask: ImageLike | Pieces, transform: Transform, *, image: ImageLike) -> np.ndarray:
     """Decode the ground truth of an image; what is not black is defective.
 
     It is made binary before it is resized: masks with values as small as 1 exist. In a JPEG file, where
     compression leaves traces round the edges, a pixel must reach half of the brightest.
 
     Args:
-        mask: as `image` in `load_image`.
+        mask: as `image` in `load_image`, or several such files.
         transform: that the image goes through.
         image: that the mask belongs to, to compare sizes.
 
@@ -83,8 +83,10 @@ def load_mask(mask: ImageLike, transform: Transform, *, image: ImageLike) -> np.
     return np.asarray(_resize(Image.fromarray(defective), transform, Image.Resampling.NEAREST))
 
 
-def load_whole_mask(mask: ImageLike, *, image: ImageLike) -> np.ndarray:
+def load_whole_mask(mask: ImageLike | Pieces, *, image: ImageLike) -> np.ndarray:
     """Decode a mask as `load_mask` does, at its own size: bool `[height, width]`."""
+    if isinstance(mask, Pieces):
+        return np.logical_or.reduce([load_whole_mask(piece, image=image) for piece in mask.files])
     with open_image(mask) as opened:
         defective = _defective(opened)
     height, width = defective.shape

@@ -15,7 +15,6 @@ from hgad_jax.errors import UserError
 from hgad_jax.flows import FLOWS
 
 __all__ = [
-    "ALTERNATIONS",
     "DETECTORS",
     "Detector",
     "Evidence",
@@ -42,7 +41,6 @@ DETECTORS = {
     "padim": Row(padim),
     "spade": Row(spade),
 }
-ALTERNATIONS = ("altub",)  # sections of the config that only detectors with such an alternation have
 _ALTUB = {"trainable": "+altub"}
 
 
@@ -91,15 +89,4 @@ def method(section: Section) -> str:
 
 def problems(section: Section, num_devices: int) -> list[str]:
     """What is wrong with `config.detector`, but for the bounds of single keys; one sentence each."""
-    found = unknown(section)
-    if found:
-        return found
-    name = section["name"]
-    foreign = sorted(keys.foreign(DETECTORS[name], section))[:3]
-    if foreign:
-        return [
-            f"detector.name is {name!r}, but other keys of this config are of another detector "
-            f"({', '.join(foreign)}). Start from a config of its own: --config=configs/{name}_folder.py or "
-            f"another {name}_*.py"
-        ]
-    return list(keys.problems(used_keys(section), num_devices))
+    return unknown(section) or list(keys.problems(used_keys(section), num_devices))

@@ -25,7 +25,7 @@ class PaDiMConstants(NamedTuple):
 
 
 def padim(*, num_classes: int, dimensions: int, regularization: float) -> Detector:
-    """The PaDiM detector. Hyper-parameters are the keys of `config.detector` in `configs/padim.py`.
+    """The PaDiM detector. Hyper-parameters are the keys of `config.detector` in `hgad_jax/config/padim.py`.
 
     Its map is −M²/(2d), M the Mahalanobis distance: the log-likelihood per dimension, but for what depends on
     the position alone.

@@ -28,7 +28,7 @@ class SPADEConstants(NamedTuple):
 
 
 def spade(*, num_classes: int, gallery: int, neighbours: int, pixel_neighbours: int) -> Detector:
-    """The SPADE detector. Hyper-parameters are the keys of `config.detector` in `configs/spade.py`.
+    """The SPADE detector. Hyper-parameters are the keys of `config.detector` in `hgad_jax/config/spade.py`.
 
     Its map is minus the mean distance to the κ nearest positions, its `class_log_prob` minus the mean
     distance of the image to the K nearest of each class.

@@ -20,6 +20,7 @@ from hgad_jax.evaluation.report import write_report
 from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.evaluation.table import format_table
+from hgad_jax.files import write_atomically
 from hgad_jax.metrics.bootstrap import LEVEL
 from hgad_jax.training import workdir
 from hgad_jax.training.setup import load_usable
@@ -110,7 +111,7 @@ def evaluate(
             each = ", ".join(f"{level:.4f}" for level in ks["levels"])
             log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
         out.mkdir(parents=True, exist_ok=True)
-        workdir.write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
+        write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
         log(f"Written to {out / 'results.json'}")
         if report:
             evaluated = Evaluated(scorer.config, test, scored, measured, decided, scales, results)

@@ -20,8 +20,9 @@ from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.heatmap import overlay
 from hgad_jax.evaluation.measure import COLUMNS
 from hgad_jax.evaluation.style import STYLE
+from hgad_jax.files import write_atomically
 from hgad_jax.scoring.threshold import Threshold
-from hgad_jax.training.workdir import config_as_json, write_atomically
+from hgad_jax.training.workdir import config_as_json
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _HIGHEST = 4  # end of the colour scale, in steps of the threshold's distance from a typical good pixel

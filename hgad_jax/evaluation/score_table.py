@@ -11,7 +11,7 @@ from typing import Any
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.prediction_files import output_name
 from hgad_jax.evaluation.predictor import Prediction
-from hgad_jax.training.workdir import write_atomically
+from hgad_jax.files import write_atomically
 
 COLUMNS = (
     *("path", "class", "score", "threshold", "anomalous"),

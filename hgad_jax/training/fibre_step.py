@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,20 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from hgad_jax.detectors.detector import Detector
+from hgad_jax.detectors.detector import Detector, Fibres
 from hgad_jax.training.state import TrainState, micro_batched_grad
 
 _LEAST_PART = 1024  # vectors of a micro-batch: smaller ones cost more than they save
+
+
+class _Run(NamedTuple):
+    """What every fibre is trained with."""
+
+    fibres: Fibres
+    optimizer: optax.GradientTransformationExtraArgs
+    weights: Callable[[jax.Array], dict[str, jax.Array]]
+    micro_batches: int
+    devices: int
 
 
 def make_fibre_step(
@@ -38,44 +49,7 @@ def make_fibre_step(
       micro_batches: parts of a fibre, if they are not too small for that.
       seed: of the shuffles, with the step.
     """
-    fibres, devices = detector.fibres, mesh.size
-    optimizer = optax.with_extra_args_support(optimizer)
-
-    def fibre_gradient(params, constants, inputs, labels, chosen, size, step_weights):
-        """Gradient and metrics of one fibre, the rows `chosen` of the flattened inputs."""
-
-        def loss(params, part):
-            return fibres.loss(params, constants, *part, size, step_weights)
-
-        rows = jax.tree.map(lambda x: x[chosen], inputs)
-        positions, class_ids = chosen % math.prod(size), labels[chosen // math.prod(size)]
-        parts = math.gcd(micro_batches, max(1, len(chosen) // _LEAST_PART))
-        parts = math.gcd(parts, len(chosen))
-        found = micro_batched_grad(loss, params, (rows, positions, class_ids), parts)
-        return found if devices == 1 else jax.lax.pmean(found, "data")  # XLA would copy and divide
-
-    def train_level(index, state, constants, inputs, labels, key):
-        size = inputs[0].shape[1:3]
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), inputs)
-        order = _shuffled(key, len(flat[0]), fibres.size, devices)
-        share = order[:, jax.lax.axis_index("data")]
-
-        def body(carry, chosen):
-            params, opt_state = carry
-            step_weights = weights(state.step)
-            gradient, metrics = fibre_gradient(
-                params[index], constants, flat, labels, chosen, size, step_weights
-            )
-            gradients = tuple(
-                gradient if i == index else _absent(level, fibres.zero_grad) for i, level in enumerate(params)
-            )
-            updates, opt_state = optimizer.update(gradients, opt_state, params, step=state.step)
-            params = tuple(map(_apply, params, updates))
-            return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
-
-        (params, opt_state), metrics = jax.lax.scan(body, (state.params, state.opt_state), share)
-        means = {name: values.mean() for name, values in metrics.items()}
-        return TrainState(state.step, params, opt_state), means
+    run = _Run(detector.fibres, optax.with_extra_args_support(optimizer), weights, micro_batches, mesh.size)
 
     def step(state, constants, features, labels):
         inputs = detector.prepare(constants, features, labels)
@@ -83,7 +57,7 @@ def make_fibre_step(
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), len(inputs))
         metrics = {"loss": 0.0, "gradient_norm": 0.0}
         for index, level in enumerate(inputs):
-            state, means = train_level(index, state, constants[index], level, labels, keys[index])
+            state, means = _train_level(run, index, state, constants[index], level, labels, keys[index])
             metrics["loss"] += means.pop("loss")
             metrics["gradient_norm"] += means.pop("gradient_norm")
             metrics |= {f"level{index}/{name}": value for name, value in means.items()}
@@ -97,6 +71,43 @@ def make_fibre_step(
         check_vma=False,  # as in `make_train_step`
     )
     return jax.jit(sharded, donate_argnums=0, out_shardings=NamedSharding(mesh, P()))
+
+
+def _train_level(run: _Run, index: int, state: TrainState, constants, inputs, labels, key):
+    """All fibres of a level of the whole batch; the state after them and the means of their metrics."""
+    size = inputs[0].shape[1:3]
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), inputs)
+    order = _shuffled(key, len(flat[0]), run.fibres.size, run.devices)
+    share = order[:, jax.lax.axis_index("data")]
+
+    def body(carry, chosen):
+        params, opt_state = carry
+        step_weights = run.weights(state.step)
+
+        def loss(params, part):
+            return run.fibres.loss(params, constants, *part, size, step_weights)
+
+        rows = jax.tree.map(lambda x: x[chosen], flat)
+        fibre = (rows, chosen % math.prod(size), labels[chosen // math.prod(size)])
+        gradient, metrics = _fibre_gradient(run, loss, params[index], fibre)
+        gradients = tuple(
+            gradient if i == index else _absent(level, run.fibres.zero_grad) for i, level in enumerate(params)
+        )
+        updates, opt_state = run.optimizer.update(gradients, opt_state, params, step=state.step)
+        params = tuple(map(_apply, params, updates))
+        return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
+
+    (params, opt_state), metrics = jax.lax.scan(body, (state.params, state.opt_state), share)
+    means = {name: values.mean() for name, values in metrics.items()}
+    return TrainState(state.step, params, opt_state), means
+
+
+def _fibre_gradient(run: _Run, loss: Callable, params, fibre):
+    """Gradient and metrics of one device's share of a fibre: rows of the inputs, positions, class ids."""
+    size = len(fibre[-1])
+    parts = math.gcd(math.gcd(run.micro_batches, max(1, size // _LEAST_PART)), size)
+    found = micro_batched_grad(loss, params, fibre, parts)
+    return found if run.devices == 1 else jax.lax.pmean(found, "data")  # XLA would copy and divide
 
 
 def _shuffled(key: jax.Array, rows: int, size: int, devices: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """What a program settles before jax touches a device: cores as devices, compiled programs kept."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from hgad_jax.user_cache import cache_root
+from hgad_jax.files import cache_root
 
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
@@ -18,7 +19,8 @@ def use_cores(batch_size: int | None = None) -> None:
     XLA computes some parts of a step on one core however many there are; a device a core, with its own
     images, keeps all of them busy (benchmarks/flow.py). If a GPU or TPU is there, that is used, and this
     changes nothing. Where the environment says how many devices a CPU is, that holds, and several processes
-    of one machine share its cores without it.
+    of one machine share its cores without it. Where jax has found its devices already, in a notebook for
+    example, these stay.
 
     Args:
       batch_size: which the number of devices has to divide; None: any number does.
@@ -28,7 +30,8 @@ def use_cores(batch_size: int | None = None) -> None:
         return
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     devices = usable if batch_size is None else max(n for n in range(1, usable + 1) if batch_size % n == 0)
-    jax.config.update("jax_num_cpu_devices", devices)
+    with contextlib.suppress(RuntimeError):  # jax has its devices already
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def keep_compiled() -> None:

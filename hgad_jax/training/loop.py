@@ -17,6 +17,7 @@ from hgad_jax.config import validate
 from hgad_jax.data import own
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
+from hgad_jax.files import disk_errors, expanded
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import (
     checkpoints,
@@ -31,7 +32,6 @@ from hgad_jax.training import (
 )
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.disk_errors import disk_errors
 from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
@@ -47,13 +47,18 @@ from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, init_state, make_train_step
 from hgad_jax.training.training_set import TrainingSet, describe, training_set
 
+_AFTER_A_REFUSAL = (
+    "Checkpoints that were finished before are kept: then run the same command to go on from the newest of "
+    "them."
+)
+
 
 @processes.others_may_die()
 def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = logging.info) -> TrainState:
     """Trains, or goes on training, in a folder.
 
     Args:
-      config: as `configs/default.py` makes it.
+      config: as `hgad_jax.config.get_config` makes it.
       directory: the run's folder; running again with the same config goes on where it stopped.
       log: gets the lines meant for the user.
 
@@ -67,37 +72,25 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     config = config.copy_and_resolve_references()
     config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
     config.backbone.source = absolute_source(config.backbone.source)
+    config.cache.dir = str(expanded(config.cache.dir)) if config.cache.dir else ""
     mesh = data_mesh()
     validate(config, mesh.size)
-    dataset = load_usable(config, directory, log)
-    if config.eval.window and not dataset.test:
-        raise UserError(
-            f"config.eval.window is {tuple(config.eval.window)}, expected (): there are no test images to "
-            "measure on."
-        )
+    dataset = load_usable(config, directory, log, to_train=True)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
-    if config.train.positions and not model.detector.samples_positions:  # a convolution needs neighbours
-        raise UserError(
-            f"config.train.positions is {config.train.positions}, expected 0: the detector "
-            f"{config.detector.name} trains on all positions of an image."
-        )
-    if config.train.keep == "best" and model.detector.log_likelihood is None:
-        raise UserError(
-            f"config.train.keep is 'best', expected 'last': the detector {config.detector.name} has no "
-            "likelihood of levels to choose by."
-        )
-    _prepare(directory, config)  # nothing is made for a run that cannot start
-    cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
-    dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
-    data = training_set(config, dataset, cache)
-    log(describe(dataset, data, model, mesh.size))
     with (
-        disk_errors(directory),
-        workdir.locked(directory),
-        interrupt.watching() as stop,
-        checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
+        disk_errors(f"{directory} cannot be written", after=_AFTER_A_REFUSAL),
+        workdir.locked(directory),  # from here on: nothing is made for a run that cannot start
     ):
-        return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
+        _prepare(directory, config)
+        cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
+        dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
+        data = training_set(config, dataset, cache)
+        log(describe(dataset, data, model, mesh.size))
+        with (
+            interrupt.watching() as stop,
+            checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
+        ):
+            return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
 
 
 def _prepare(directory: Path, config) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hgad_jax.errors import UserError
-from hgad_jax.training.workdir import write_atomically
+from hgad_jax.files import read_text, write_atomically
 
 FILE = "metrics.jsonl"
 
@@ -15,7 +15,7 @@ class MetricLog:
 
     def __init__(self, workdir: Path, start_step: int):
         path = workdir / FILE
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        lines = read_text(path).splitlines(keepends=True) if path.exists() else []
         # A killed run may leave lines beyond its last checkpoint, the last of them cut short.
         whole = [line for line in lines if line.endswith("\n")]
         try:

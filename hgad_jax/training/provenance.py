@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hgad_jax.config.completed import completed
 from hgad_jax.errors import UserError
 from hgad_jax.training import workdir
 
@@ -50,7 +51,7 @@ def check_same_run(place: str, stored: dict[str, Any], now: dict[str, Any]) -> N
     Raises:
       UserError: with every difference.
     """
-    found = workdir.config_differences(stored["config"], now["config"])
+    found = workdir.differences(completed(stored["config"]), now["config"])
     differences = [d for d in found if d[0] not in workdir.ANYWHERE] + _other_weights(stored, now["weights"])
     for key in ("classes", "images"):
         differences += workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data")
@@ -63,7 +64,7 @@ def check_same_model(place: str, stored: dict[str, Any], config: Any) -> None:
     Raises:
       UserError: with every difference.
     """
-    found = workdir.config_differences(stored["config"], workdir.config_as_json(config))
+    found = workdir.differences(completed(stored["config"]), workdir.config_as_json(config))
     of_model = [d for d in found if d[0].startswith(_OF_THE_MODEL) and d[0] not in workdir.ANYWHERE]
     _refuse(place, of_model, "to use it: its folder's config.json was edited, or it was copied there")
 

@@ -20,9 +20,11 @@ from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, abstract_calibration
 from hgad_jax.scoring.scores import Scores, Tiling, combine
-from hgad_jax.training import processes
+from hgad_jax.training import early, processes
 from hgad_jax.training.extraction import features_of, images_to_extract
 from hgad_jax.training.mesh import per_image
+
+PROBLEMS = "problems.txt"  # in the folder of a run: all that was found to be wrong with the images
 
 
 class Model(NamedTuple):
@@ -46,10 +48,10 @@ def build_model(config: Any, num_classes: int) -> Model:
         image_size=config.data.image_size,
         source=config.backbone.source,
         dtype=config.backbone.dtype,
-        mean=config.backbone.get("mean", ()),  # runs of before these keys lack them
-        std=config.backbone.get("std", ()),
-        equalize=config.backbone.get("equalize", 0.0),
-        neighbours=tuple(config.backbone.get("neighbours", ())),
+        mean=config.backbone.mean,
+        std=config.backbone.std,
+        equalize=config.backbone.equalize,
+        neighbours=tuple(config.backbone.neighbours),
     )
     detector = detectors.create(config.detector, num_classes)
     height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
@@ -135,20 +137,36 @@ def cache_directory(config: Any, directory: Path) -> str:
     return config.cache.dir or str(directory / "cache")
 
 
-def load_usable(config: Any, directory: Path, log: Callable[[str], None]) -> Dataset:
+def load_usable(
+    config: Any, directory: Path, log: Callable[[str], None], *, to_train: bool = False
+) -> Dataset:
     """The dataset of a run, every image decoded once; those that cannot be used are refused or left out.
+
+    Args:
+      config: of the run.
+      directory: of the run; gets a list of all that is wrong with the images, if anything is.
+      log: gets a line on what is left out, and warnings.
+      to_train: refuse what cannot be trained on, before images are decoded as far as their list tells it.
 
     Raises:
       UserError: whatever is wrong with the images, unless `config.data.on_error` is "skip".
     """
-    return screened(
-        load_dataset(config.data),
+    dataset = load_dataset(config.data)
+    if to_train:
+        early.refuse(config, dataset.classes, (*dataset.train, *dataset.test))
+    usable = screened(
+        dataset,
         transform=transform_of(config.data),
         on_error=config.data.on_error,
         num_workers=config.data.workers,
         directory=cache_directory(config, directory),
+        report_file=directory / PROBLEMS if processes.is_first() else "",
+        classes_given=to_train and config.data.classes == "given",
         log=log,
     )
+    if to_train:
+        early.refuse(config, usable.classes, (*usable.train, *usable.test), log)  # of what is left
+    return usable
 
 
 def evidence_function(model: Model):

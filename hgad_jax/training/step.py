@@ -1,5 +1,6 @@
 """One training step: compiled once, the same program on one device and on many."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -50,23 +51,8 @@ def make_train_step(
         return make_fibre_step(detector, optimizer, weights, mesh, micro_batches=micro_batches, seed=seed)
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def local_gradients(params, constants, features, labels, grids, step_weights):
-        def loss(params, part):
-            return detector.loss(params, constants, *part, step_weights)
-
-        sampled = () if grids is None else (grids,)
-        inputs = detector.prepare(constants, features, labels, *sampled)
-        result = micro_batched_grad(
-            loss,
-            params,
-            (inputs, labels),
-            micro_batches,
-            lambda params: detector.ready(params, inputs, *sampled),
-        )
-        return jax.lax.pmean(result, "data")
-
     sharded_gradients = jax.shard_map(
-        local_gradients,
+        functools.partial(_local_gradients, detector, micro_batches),
         mesh=mesh,
         in_specs=(P(), P(), P("data"), P("data"), P(), P()),
         out_specs=P(),
@@ -85,3 +71,23 @@ def make_train_step(
 
     # Said outright, so that the second step's inputs look to jit as the first one's did.
     return jax.jit(step, donate_argnums=0, out_shardings=NamedSharding(mesh, P()))
+
+
+def _local_gradients(
+    detector: Detector, micro_batches: int, params, constants, features, labels, grids, step_weights
+):
+    """Gradients and metrics of one device's part of a batch, averaged over the devices."""
+
+    def loss(params, part):
+        return detector.loss(params, constants, *part, step_weights)
+
+    sampled = () if grids is None else (grids,)
+    inputs = detector.prepare(constants, features, labels, *sampled)
+    result = micro_batched_grad(
+        loss,
+        params,
+        (inputs, labels),
+        micro_batches,
+        lambda params: detector.ready(params, inputs, *sampled),
+    )
+    return jax.lax.pmean(result, "data")

@@ -1,9 +1,8 @@
 """The folder of a run: its config, and whether a run may go on in it."""
 
 import contextlib
-import fcntl
+import errno
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from hgad_jax.config import effective
+from hgad_jax import files
+from hgad_jax.config.completed import completed
+from hgad_jax.config.validate import validate_keys
 from hgad_jax.errors import UserError
 from hgad_jax.training import processes
 
@@ -26,7 +27,7 @@ _LOCK = ".lock"
 
 
 def local_path(directory: str | Path) -> Path:
-    """The folder of a run as a path.
+    """The folder of a run as an absolute path, `~` being the home folder.
 
     Raises:
       UserError: it is an address such as gs://BUCKET/RUN, which as a path would be a folder named "gs:".
@@ -37,14 +38,7 @@ def local_path(directory: str | Path) -> Path:
             f"--workdir={directory}: a run needs a folder of a file system. Mount the bucket, with Cloud "
             f"Storage FUSE for example, and give the folder: --workdir=/mnt/{scheme}/{rest} (docs/tpu.md)."
         )
-    return Path(directory)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that it is there whole or not at all; names that are not UTF-8 are escaped."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    return files.expanded(directory)
 
 
 def config_as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -62,18 +56,14 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
       UserError: it cannot be written, or holds a run with another config.
     """
     path = workdir / CONFIG_FILE
-    try:
+    with _disk_errors(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             if (workdir / "checkpoints").exists():
                 raise UserError(f"{workdir} has checkpoints but no {CONFIG_FILE}: choose another --workdir.")
             _save(workdir, config)
             return
-    except OSError as error:
-        raise UserError(
-            f"--workdir={workdir} cannot be written: {error.strerror}. Choose another folder."
-        ) from error
-    found = list(config_differences(config_as_json(load_config(workdir)), config_as_json(config)))
+    found = list(differences(config_as_json(load_config(workdir)), config_as_json(config)))
     if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
         found = [difference for difference in found if difference[0] not in ANYWHERE]
     if found:
@@ -92,34 +82,44 @@ def save_places(workdir: Path, config: ml_collections.ConfigDict) -> None:
 
 def _save(workdir: Path, config: ml_collections.ConfigDict) -> None:
     content = json.dumps(config_as_json(config), indent=2, sort_keys=True)
-    write_atomically(workdir / CONFIG_FILE, f"{content}\n")
+    files.write_atomically(workdir / CONFIG_FILE, f"{content}\n")
+
+
+def _disk_errors(workdir: Path) -> contextlib.AbstractContextManager[None]:
+    return files.disk_errors(f"--workdir={workdir} cannot be written", otherwise="choose another folder")
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Keeps a second training out of a folder; the system takes the lock back from a process that dies.
+    """Makes a folder, and keeps a second training out of it.
 
-    Of the processes of one run, the first holds it.
+    Of the processes of one run, the first holds the lock.
 
     Raises:
-      UserError: another process trains there.
+      UserError: another process trains there, or it cannot be written.
     """
-    if not processes.is_first():
+    with contextlib.ExitStack() as held:
+        if processes.is_first():
+            with _disk_errors(workdir):
+                workdir.mkdir(parents=True, exist_ok=True)
+                _hold(workdir, held)
+                files.remove_leftovers(workdir)
         yield
+
+
+def _hold(workdir: Path, held: contextlib.ExitStack) -> None:
+    try:
+        alone = held.enter_context(files.locked(workdir / _LOCK, wait=False))
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        logging.warning("%s cannot be locked (%s): train in it with one command at a time.", workdir, error)
         return
-    with (workdir / _LOCK).open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{workdir} is being trained in by another process: wait for it, end it, or choose another "
-                "--workdir."
-            ) from error
-        except OSError as error:  # a file system without locks
-            logging.warning(
-                "%s cannot be locked (%s): train in it with one command at a time.", workdir, error
-            )
-        yield
+    if not alone:
+        raise UserError(
+            f"{workdir} is being trained in by another process: wait for it, end it, or choose another "
+            "--workdir."
+        )
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -132,20 +132,23 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}. Is --workdir that of train.py?")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.read_text(path))
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, expected an object")
-        return ml_collections.ConfigDict(content)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}). It was written by train.py, then edited or cut short: put it "
             "back or choose another --workdir."
         ) from error
-
-
-def config_differences(found: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """`differences` of two configs as JSON, in all that a run depends on."""
-    return differences(effective(found), effective(given))
+    config = ml_collections.ConfigDict(completed(content))
+    try:
+        validate_keys(config)
+    except UserError as error:
+        raise UserError(
+            f"{path}: {error}\nIt was written by train.py, perhaps of another version, or edited since: put "
+            "it back or choose another --workdir."
+        ) from error
+    return config
 
 
 def differences(

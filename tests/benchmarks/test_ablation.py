@@ -10,8 +10,7 @@ import pytest
 from test_flow_benchmark import BENCHMARKS
 from trees import add_class, tiny_config
 
-from configs import default
-from hgad_jax.config import validate
+from hgad_jax.config import get_config, validate
 from hgad_jax.data import load_dataset
 
 
@@ -34,11 +33,11 @@ def problem(modules, tmp_path_factory):
 
 
 def test_every_variant_is_a_config_that_differs_from_the_default(modules):
-    base = default.get_config()
+    base = get_config("hgad_folder")
     seen, folders = {}, set()
     for group in modules.ablation_variants.VARIANTS.values():
         for name, variant in group.items():
-            config = default.get_config()
+            config = get_config("hgad_folder")
             config.update_from_flattened_dict(variant.keys)
             validate(config, 1)
             assert (config.to_dict() != base.to_dict()) == (name != modules.ablation_variants.DEFAULT)

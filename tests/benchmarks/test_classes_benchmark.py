@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_flow_benchmark import load
 
-from configs import default
+from hgad_jax.config import get_config
 
 LEVELS = ((6, 6, 8), (3, 4, 6))
 
@@ -16,7 +16,7 @@ def benchmark():
 
 
 def test_contenders_are_what_they_are_called(benchmark, monkeypatch):
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.detector.update(num_blocks=2, condition_channels=8)
     monkeypatch.setattr(benchmark.default, "get_config", lambda: config)
     contenders = benchmark.make(3, LEVELS)

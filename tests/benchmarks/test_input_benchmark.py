@@ -62,7 +62,7 @@ def test_sides_that_differ_are_refused(benchmark, torch_images, records, monkeyp
 
 
 def test_features_are_the_same_from_both_sources(benchmark, records, tmp_path):
-    config = benchmark.default.get_config()
+    config = benchmark.get_config("hgad_folder")
     model = benchmark.setup.build_model(config, 1)
     cache = benchmark.setup.cached_features(config, model.levels, records, str(tmp_path), lambda line: None)
     images = np.stack([load_image(record.path, Transform(benchmark.SIZE)) for record in records])

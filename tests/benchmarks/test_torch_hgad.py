@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 from test_flow_benchmark import BENCHMARKS
-from trees import default
 
 from hgad_jax import detectors
+from hgad_jax.config import get_config
 from hgad_jax.training.loop import make_schedule, make_step
 from hgad_jax.training.mesh import data_mesh
 from hgad_jax.training.setup import Model
@@ -30,7 +30,7 @@ def torch_hgad():
 
 
 def make_config(stage_two_epoch):
-    config = default.get_config("paper")
+    config = get_config("hgad_folder", "paper")
     config.detector.update(num_blocks=2, condition_channels=8, num_centres=4)
     # Steps large beside float32's rounding; weight decay that shows beside them.
     config.train.update(learning_rate=0.02, weight_decay=0.1, stage_two_epoch=stage_two_epoch)

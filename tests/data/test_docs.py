@@ -5,7 +5,7 @@ import re
 import numpy as np
 from trees import ROOT, add_class
 
-from configs import default
+from hgad_jax.config import get_config
 
 PAGE = (ROOT / "docs" / "folders.md").read_text()
 
@@ -23,6 +23,6 @@ def test_the_example_of_the_cache(tmp_path, monkeypatch):
 
 
 def test_keys_that_are_named_exist():
-    config = default.get_config()
+    config = get_config("hgad_folder")
     for section, key in re.findall(r"(?:--config\.|`)(data|cache)\.(\w+)", PAGE):
         assert key in config[section], f"{section}.{key}"

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from broken import draw, draw_mask
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import explicit, load_dataset, own
 from hgad_jax.data.__main__ import main
 from hgad_jax.errors import UserError
@@ -29,7 +29,7 @@ def hazelnut(tmp_path):
 
 
 def config(root="", **changes):
-    data = default.get_config().data
+    data = get_config("hgad_folder").data
     data.update(root=str(root), **changes)
     return data
 

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -175,14 +176,14 @@ def test_too_little_space_is_said_before_the_work(tmp_path, monkeypatch):
     calls = []
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr(feature_files.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(UserError, match=rf"'{tmp_path}': the disk is full .*MB are needed.*Free some space"):
+    with pytest.raises(UserError, match=rf"'{tmp_path}': the disk is full .*MB are needed.*Make room"):
         build(tmp_path, extract=lambda image: calls.append(1) or extract(image))
     assert len(calls) == 1
     assert not unfinished(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("number", "found"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "may not be written")]
+    ("number", "found"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "file system is read-only")]
 )
 def test_errors_of_the_disk_while_writing(tmp_path, monkeypatch, number, found):
     def fail(self):
@@ -198,9 +199,9 @@ def test_errors_of_the_disk_while_writing(tmp_path, monkeypatch, number, found):
 
 def test_file_system_without_locks(tmp_path, monkeypatch):
     def fail(file, operation):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # as Lustre without -o flock
 
-    monkeypatch.setattr(feature_files.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(UserError, match=r"no locks.*choose another folder"):
         build(tmp_path)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import Record, fingerprint, folder, load_dataset
 from hgad_jax.data.records import build_dataset
 from hgad_jax.errors import UserError
@@ -36,7 +36,7 @@ def names(records):
 
 
 def config(**changes):
-    data = default.get_config().data
+    data = get_config("hgad_folder").data
     data.update(changes)
     return data
 
@@ -85,16 +85,39 @@ def test_hidden_files_are_skipped_and_others_counted_in_the_log(tree, monkeypatc
     assert not logged
     good = tree / "bolt" / "train" / "good"
     (good / ".DS_Store").touch()
+    for name in ("Thumbs.db", "desktop.ini", "@eaDir/1.png", "__MACOSX/._1.png", "._1.png"):  # systems' own
+        (good / name).parent.mkdir(exist_ok=True)
+        (good / name).touch()
+    assert folder.load(str(tree)) == expected
+    assert not logged
     (good / "notes.txt").touch()
-    draw(good / "deeper" / "2.png")
-    draw(tree / "bolt" / "validation" / "good" / "2.png")
-    draw(tree / "bolt" / "train" / "bad" / "2.png")
     (tree / "unrelated").mkdir()
     (tree / "licence.txt").touch()
     assert folder.load(str(tree)) == expected
     (line,) = logged
-    assert "ignored 6 files" in line
+    assert "ignored 3 files" in line
     assert "licence.txt" in line
+
+
+def test_images_in_folders_below_are_read_and_those_elsewhere_are_told(tree, monkeypatch):
+    logged = []
+    monkeypatch.setattr(folder.logging, "warning", lambda message, *args: logged.append(message % args))
+    deeper = [
+        draw(tree / "bolt" / "train" / "good" / "1" / "monday" / "1.png"),
+        draw(tree / "Mutter M8" / "test" / "scratch" / "cam 1" / "003.png"),
+    ]
+    mask = draw(tree / "Mutter M8" / "ground_truth" / "scratch" / "cam 1" / "003_mask.png", mode="L")
+    dataset = folder.load(str(tree))
+    found = {record.path: record for record in dataset.train + dataset.test}
+    assert found[str(deeper[0])].split == "train"
+    assert found[str(deeper[1])].defect == "scratch"
+    assert found[str(deeper[1])].mask == str(mask)
+    assert not logged
+    for name in ("bolt/validation/good/2.png", "bolt/train/bad/2.png", "bolt/3.png", "4.png"):
+        draw(tree / name)
+    assert folder.load(str(tree)) == dataset
+    (line,) = [line for line in logged if "not read" in line]
+    assert line.startswith("4 images lie in folders that are not read: '")
 
 
 def test_ground_truth_of_good_images_is_not_used(tree):
@@ -111,9 +134,9 @@ def test_root_that_is_a_file(tree):
 
 
 def test_no_classes_shows_the_expected_tree(tmp_path):
-    refused(tmp_path, "no class found, only no folders", "DIR/<class>/train/good")
+    refused(tmp_path, "no class found, no folder in it", "DIR/<class>/train/good")
     draw(tmp_path / "ok" / "1.png")
-    refused(tmp_path, "no class found, only the folders 'ok'", "DIR/<class>/train/good")
+    refused(tmp_path, "no class found, only the folders 'ok'", "check .* --normal-dir=ok", "normal_dir=ok$")
 
 
 def test_class_without_good_images(tree):
@@ -132,8 +155,8 @@ def test_mask_without_image(tree):
 
 
 def test_mask_of_an_unknown_defect(tree):
-    draw(tree / "bolt" / "ground_truth" / "Bent" / "1_mask.png", mode="L")
-    refused(tree, "1 masks without an image", "Bent/1_mask.png", "Rename")
+    draw(tree / "bolt" / "ground_truth" / "twisted" / "1_mask.png", mode="L")
+    refused(tree, "1 masks without an image", "twisted/1_mask.png", "Rename")
 
 
 def test_masks_of_a_class_are_all_or_none(tree):
@@ -157,6 +180,8 @@ def test_two_images_for_one_mask(tree):
 def test_links_out_of_the_root_need_permission(tree, tmp_path, place):
     outside = tmp_path / "elsewhere"
     picture = draw(outside / "train" / "good" / "2.png")
+    if "truth" in place:
+        picture.unlink()  # it would be the mask of no image
     (tree / place).symlink_to(picture if place.endswith("png") else outside)
     refused(tree, f"link leads out of '.*parts': '.*{place}' -> '.*elsewhere", "follow_links=True")
     folder.load(str(tree), follow_links=True)

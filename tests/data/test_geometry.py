@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data.geometry import (
     Box,
     Transform,
@@ -22,7 +22,7 @@ RESIZES = ["squash", "short_side_crop", "letterbox"]
 
 
 def test_transform_is_read_from_a_config():
-    data = default.get_config().data
+    data = get_config("hgad_folder").data
     assert transform_of(data) == Transform(256), "the same defaults"
     data.update(image_size=64, resize="letterbox", tiles=2)
     assert transform_of(data) == Transform(64, "letterbox", "bilinear", 2, 0.25)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from dataset_trees import draw, load, mvtec_ad, shrink
 
-from configs import default
+from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset, prepare
 from hgad_jax.data.__main__ import main
 from hgad_jax.data.datasets import builder, index, stored
@@ -207,7 +207,9 @@ def test_a_prepared_dir_that_cannot_be_written(tree, tmp_path):
 def test_a_disk_without_room_is_told_before_anything_is_written(tree, prepared, monkeypatch):
     usage = shutil.disk_usage(tree)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
-    with pytest.raises(UserError, match=r"cannot be prepared in .*: 0 MB are needed there\. Make room"):
+    with pytest.raises(
+        UserError, match=r"cannot be prepared in .*full \(0 MB are needed there\)\. Make room"
+    ):
         load("mvtec_ad", tree, prepared)
     assert list((prepared / "mvtec_ad").iterdir()) == []
 
@@ -289,7 +291,7 @@ def test_users_of_folders_do_not_import_tfds(tree):
 
 
 def test_the_config_names_dataset_root_and_prepared_dir(tree, prepared):
-    config = default.get_config().data
+    config = get_config("hgad_folder").data
     config.update(name="mvtec_ad", root=str(tree), prepared_dir=str(prepared))
     dataset = load_dataset(config)
     assert dataset == load("mvtec_ad", tree, prepared)
@@ -303,6 +305,12 @@ def test_the_default_is_the_users_cache(tree, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     load("mvtec_ad", tree, "")
     assert final(tmp_path / "home" / ".cache" / "hgad_jax" / "datasets").is_dir()
+
+
+def test_the_users_cache_can_be_elsewhere(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("HGAD_JAX_CACHE", str(tmp_path / "elsewhere"))
+    load("mvtec_ad", tree, "")
+    assert final(tmp_path / "elsewhere" / "datasets").is_dir()
 
 
 def test_command(tree, prepared, capsys):

@@ -11,7 +11,7 @@ from hgad_jax.data.screen import screened
 from hgad_jax.errors import UserError
 
 
-def run(dataset, directory, *, on_error="raise", transform=None):
+def run(dataset, directory, *, on_error="raise", transform=None, **options):
     lines = []
     result = screened(
         dataset,
@@ -20,6 +20,7 @@ def run(dataset, directory, *, on_error="raise", transform=None):
         num_workers=2,
         directory=str(directory),
         log=lines.append,
+        **options,
     )
     return result, lines
 
@@ -143,3 +144,56 @@ def test_where_nothing_can_be_kept_it_is_checked_all_the_same(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Bild 00"):
         run(folder.load(str(tmp_path / "root")), tmp_path / "file" / "cache")
+
+
+def test_masks_among_images_are_refused_or_left_out(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    sound = folder.load(str(tmp_path / "root"))
+    draw(nut / "train" / "good" / "x.jpg", 9)
+    draw_mask(nut / "train" / "good" / "x.png")
+    draw_mask(nut / "train" / "good" / "part_label.png")
+    dataset = folder.load(str(tmp_path / "root"))
+    with pytest.raises(UserError, match=r"2 images are masks: .*part_label\.png', '.*x\.png'"):
+        run(dataset, tmp_path / "cache")
+    kept, lines = run(dataset, tmp_path / "cache", on_error="skip")
+    assert {record.path for record in kept.train} - {record.path for record in sound.train} == {
+        str(nut / "train" / "good" / "x.jpg")
+    }
+    assert any("Left out 2 of 12 images" in line for line in lines)
+
+
+def test_a_file_lists_everything_and_goes_when_all_is_mended(tmp_path):
+    nut = good_class(tmp_path / "root" / "nut", 0)
+    for i in range(9):
+        (nut / "train" / "good" / f"{i}.png").write_bytes(b"")
+        (nut / "train" / "good" / f"twin{i}.png").write_bytes(draw(tmp_path / "x.png", 500 + i).read_bytes())
+        (nut / "test" / "good" / f"twin{i}.png").write_bytes((tmp_path / "x.png").read_bytes())
+    report = tmp_path / "run" / "problems.txt"
+    dataset = folder.load(str(tmp_path / "root"))
+    with pytest.raises(UserError) as error:
+        run(dataset, tmp_path / "cache", report_file=report)
+    assert str(error.value).count(".png'") < 9
+    assert f"All that was found is in {report}." in str(error.value)
+    text = report.read_text()
+    assert all(f"{i}.png' cannot be read" in text for i in range(9))
+    assert all(f"test/good/twin{i}.png" in text for i in range(9))
+    _, lines = run(dataset, tmp_path / "cache", on_error="skip", report_file=report)
+    (line,) = [line for line in lines if "in train and in test" in line]
+    assert "and 6 more. Take one of each away. All that was found is in" in line
+    for i in range(9):
+        (nut / "train" / "good" / f"{i}.png").unlink()
+        (nut / "test" / "good" / f"twin{i}.png").unlink()
+    run(folder.load(str(tmp_path / "root")), tmp_path / "cache", report_file=report)
+    assert not report.exists()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_too_few_different_images_of_a_class(on_error, tmp_path):
+    good = good_class(tmp_path / "root" / "nut", 0, count=4) / "train" / "good"
+    (good / "twin.png").write_bytes((good / "Bild 00 ä.PNG").read_bytes())
+    dataset = folder.load(str(tmp_path / "root"))
+    assert run(dataset, tmp_path / "cache", on_error=on_error, classes_given=True)[0] == dataset
+    unreadable = b"" if on_error == "skip" else (good / "Bild 02 ä.PNG").read_bytes()
+    (good / "Bild 03 ä.PNG").write_bytes(unreadable)
+    with pytest.raises(UserError, match="Class 'nut' has 3 different good images, expected at least 4"):
+        run(folder.load(str(tmp_path / "root")), tmp_path / "cache", on_error=on_error, classes_given=True)

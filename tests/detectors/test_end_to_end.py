@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from trees import TINY, add_class
 
-from configs import cflow, fastflow, padim, spade
+from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset
 from hgad_jax.data.transforms import load_image
 from hgad_jax.errors import UserError
@@ -21,10 +21,13 @@ SMALL = {"detector.num_blocks": 2, "train.epochs": 2.0, "train.stage_two_epoch":
 FIBRES = {"detector.fibre": 256, "detector.condition_channels": 8, "altub.freeze_interval": 2}
 FIBRES |= {"detector.regions": 4, "eval.window": (1, 2)}
 CONFIGS = {
-    "cflow": (lambda: cflow.get_config("altub"), SMALL | FIBRES),
-    "fastflow": (lambda: fastflow.get_config("paper,altub"), SMALL | {"train.batch_size": 8}),
-    "padim": (padim.get_config, {"detector.dimensions": 20, "train.epochs": 0.0}),
-    "spade": (spade.get_config, {"detector.gallery": 16, "detector.neighbours": 5, "train.epochs": 0.0}),
+    "cflow": (lambda: get_config("cflow_folder", "altub"), SMALL | FIBRES),
+    "fastflow": (lambda: get_config("fastflow_folder", "paper,altub"), SMALL | {"train.batch_size": 8}),
+    "padim": (lambda: get_config("padim_folder"), {"detector.dimensions": 20, "train.epochs": 0.0}),
+    "spade": (
+        lambda: get_config("spade_folder"),
+        {"detector.gallery": 16, "detector.neighbours": 5, "train.epochs": 0.0},
+    ),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from trees import SIDE, add_class, save, tiny_config
 
-from configs import default
+from hgad_jax.config.recipe import PLAIN
 from hgad_jax.data import load_dataset
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import Record
@@ -293,7 +293,7 @@ def single(tmp_path_factory):
     folder = add_class(place, "gravel")
     # Of so small a model with the default's features, the published exp(likelihood) is zero for all.
     config = tiny_config(folder, backbone__taps=("blocks.4",), **SETTINGS)
-    config.backbone.update(default.PLAIN)
+    config.update_from_flattened_dict(PLAIN)
     train(config, place / "run")
     return place / "run"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import cflow, default, fastflow, padim
+from hgad_jax.config import get_config
 from hgad_jax.evaluation.published import differences, published
 from hgad_jax.evaluation.published_tables import TABLES
 
@@ -36,7 +36,7 @@ def test_no_two_tables_are_for_the_same_run():
 
 
 def test_a_matching_run_finds_its_figures():
-    config = cflow.get_config("wide_resnet50_2", dataset="mvtec_ad", paper=True)
+    config = get_config("cflow_mvtec_ad", "wide_resnet50_2")
     found = published(config)
     assert found["method"] == "cflow"
     assert found["mean"] == {"image_auroc": 0.9826, "pixel_auroc": 0.9862, "pixel_aupro": 0.946}
@@ -45,30 +45,27 @@ def test_a_matching_run_finds_its_figures():
 
 
 def test_a_run_of_one_class_gets_that_class():
-    config = padim.get_config("resnet18,screw", dataset="mvtec_ad", paper=True)
+    config = get_config("padim_mvtec_ad", "resnet18,screw")
     found = published(config)
     assert found["classes"] == {"screw": {"image_auroc": 0.759, "pixel_auroc": 0.978}}
     assert found["mean"] == found["classes"]["screw"]
 
 
 def test_altub_and_u_flow_have_tables_of_their_own():
-    def mean(*args, **kwargs):
-        return published(cflow.get_config(*args, dataset="mvtec_ad", paper=True, **kwargs))["mean"]
-
-    assert mean("altub")["image_auroc"] == 0.984
-    assert mean("", condition=False) == {"pixel_auroc": 0.9686}
-    assert published(fastflow.get_config("altub", dataset="btad", paper=True))["mean"]["pixel_auroc"] == 0.982
+    assert published(get_config("cflow_mvtec_ad", "altub"))["mean"]["image_auroc"] == 0.984
+    assert published(get_config("uflow_mvtec_ad"))["mean"] == {"pixel_auroc": 0.9686}
+    assert published(get_config("fastflow_btad", "altub"))["mean"]["pixel_auroc"] == 0.982
 
 
 def test_other_settings_are_named():
-    config = cflow.get_config("wide_resnet50_2", dataset="mvtec_ad", paper=True)
+    config = get_config("cflow_mvtec_ad", "wide_resnet50_2")
     config.train.epochs = 8.0
     config.detector.fibre = 8192
     assert differences(config) == [
         "config.detector.fibre is 8192, published with 256",
         "config.train.epochs is 8.0, published with 200.0",
     ]
-    config = default.get_config()
+    config = get_config("hgad_folder")
     config.data.name, config.backbone.name = "btad", "tf_efficientnet_b6.aa_in1k"
     config.backbone.taps = ["blocks.4"]  # as it reads back from JSON
     assert "config.train.epochs is 16.0, published with 200.0" in differences(config)
@@ -76,6 +73,6 @@ def test_other_settings_are_named():
 
 
 def test_nothing_is_made_up():
-    assert published(default.get_config()) is None
-    assert differences(default.get_config()) == []
-    assert published(cflow.get_config("wide_resnet50_2,01", dataset="stc", paper=True)) is None
+    assert published(get_config("hgad_folder")) is None
+    assert differences(get_config("hgad_folder")) == []
+    assert published(get_config("cflow_stc", "wide_resnet50_2,01")) is None

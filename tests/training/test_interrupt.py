@@ -175,7 +175,7 @@ def refusing(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "found"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "it may not be written")]
+    ("number", "found"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "its file system is read-only")]
 )
 def test_a_disk_that_refuses_ends_the_run_clearly_and_destroys_nothing(
     place, config, finished, monkeypatch, number, found

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from trees import ROOT, add_class, tiny_config
 
-from configs import fastflow
+from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints, loop
@@ -235,7 +235,7 @@ def test_more_classes_than_channels_are_refused(config):
 
 
 def test_a_sample_of_positions_is_refused_where_neighbours_are_needed(place, tmp_path):
-    config = fastflow.get_config(dataset="folder")
+    config = get_config("fastflow_folder")
     config.data.update(root=str(place / "data"), image_size=64)
     config.train.positions = 4
     with pytest.raises(UserError, match=r"train\.positions is 4, expected 0: the detector fastflow"):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cflow, default, fastflow
 from hgad_jax import detectors
+from hgad_jax.config import get_config
 from hgad_jax.training import loop
 from hgad_jax.training.mesh import data_mesh, per_image, replicate, shard_batch, shard_rows
 from hgad_jax.training.step import init_state, make_train_step
@@ -22,11 +22,17 @@ SMALL = {"detector.num_blocks": 2, "detector.regions": 2, "train.epochs": 10.0, 
 FIBRE = 24  # of 128 and 32 vectors: five steps of the optimiser on the first level, one on the second
 DETECTORS = {
     "hgad": (
-        default.get_config,
+        lambda: get_config("hgad_folder"),
         {"detector.condition_channels": 8, "detector.num_centres": 2, "train.stage_two_epoch": 5.0},
     ),
-    "cflow": (cflow.get_config, {"detector.condition_channels": 8, "detector.fibre": FIBRE}),
-    "fastflow": (lambda: fastflow.get_config("altub"), {"altub.freeze_interval": 2}),  # every other epoch
+    "cflow": (
+        lambda: get_config("cflow_folder"),
+        {"detector.condition_channels": 8, "detector.fibre": FIBRE},
+    ),
+    "fastflow": (
+        lambda: get_config("fastflow_folder", "altub"),
+        {"altub.freeze_interval": 2},
+    ),  # every other epoch
 }
 ALL = [pytest.param(name, marks=[] if name == "hgad" else pytest.mark.slow) for name in DETECTORS]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from trees import add_class, tiny_config
 
-from configs import padim
+from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.flows.grid import draw_grids
@@ -128,7 +128,7 @@ def test_a_run_that_was_cut_short_knows_the_best_state_of_before(place):
 
 
 def test_a_detector_without_likelihoods_of_levels_is_refused(place, tmp_path):
-    config = padim.get_config(dataset="folder")
+    config = get_config("padim_folder")
     config.data.update(root=str(place / "data"), image_size=64)
     config.train.keep = "best"
     with pytest.raises(UserError, match=r"train\.keep is 'best', expected 'last': the detector padim"):

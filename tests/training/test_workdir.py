@@ -1,7 +1,8 @@
 """The folder of a run keeps to one config, and its log to what the checkpoints hold."""
 
+import codecs
 import json
-from pathlib import Path
+import os
 
 import pytest
 from trees import tiny_config
@@ -72,8 +73,19 @@ def test_keys_that_came_or_went_are_named(tmp_path, config):
     path.write_text(json.dumps(stored))
     with pytest.raises(UserError) as error:
         workdir.prepare(tmp_path, config)
-    assert "config.train.beta1: (absent) there, 0.95 here" in str(error.value)
-    assert "config.train.old: 0.95 there, (absent) here" in str(error.value)
+    assert f"{path}: config.train.old is no key of a config for hgad" in str(error.value)
+
+
+def test_a_key_that_a_run_is_older_than_has_the_value_of_then(tmp_path, config):
+    workdir.prepare(tmp_path, config)
+    path = tmp_path / workdir.CONFIG_FILE
+    stored = json.loads(path.read_text())
+    del stored["backbone"]["equalize"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"config\.backbone\.equalize: 0\.0 there, 0\.1 here"):
+        workdir.prepare(tmp_path, config)
+    config.backbone.equalize = 0.0
+    workdir.prepare(tmp_path, config)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"seed": ', b"\xff\xfe", b"[1]", b"3"])
@@ -86,6 +98,18 @@ def test_an_unreadable_config_is_named_and_kept(tmp_path, config, content):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["with blanks", "größe", "結果", os.fsdecode(b"caf\xe9")])
+def test_a_config_that_a_windows_editor_saved_again(tmp_path, config, name):
+    place = tmp_path / name
+    config.data.root = str(place / "images")
+    workdir.prepare(place, config)
+    path = place / workdir.CONFIG_FILE
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert workdir.config_as_json(workdir.load_config(place)) == workdir.config_as_json(config)
+    workdir.prepare(place, config)
+    assert path.read_bytes().startswith(codecs.BOM_UTF8), "the same config: nothing is written"
+
+
 def test_no_run_there(tmp_path):
     with pytest.raises(UserError, match=r"holds no run: there is no config\.json"):
         workdir.load_config(tmp_path / "nowhere")
@@ -94,7 +118,7 @@ def test_no_run_there(tmp_path):
 def test_a_file_in_place_of_the_folder(tmp_path, config):
     (tmp_path / "run").write_text("mine")
     for place in (tmp_path / "run", tmp_path / "run" / "deeper"):
-        with pytest.raises(UserError, match=r"--workdir=.*run.* cannot be written: .*Choose another"):
+        with pytest.raises(UserError, match=r"--workdir=.*run.* cannot be written: .*, or choose another"):
             workdir.prepare(place, config)
     assert (tmp_path / "run").read_text() == "mine"
 
@@ -104,13 +128,6 @@ def test_checkpoints_of_an_unknown_config_are_not_gone_on_with(tmp_path, config)
     with pytest.raises(UserError, match=r"checkpoints but no config\.json.*choose another --workdir"):
         workdir.prepare(tmp_path, config)
     assert not (tmp_path / workdir.CONFIG_FILE).exists()
-
-
-def test_atomic_writing_leaves_no_other_file(tmp_path):
-    workdir.write_atomically(tmp_path / "a.json", "old")
-    workdir.write_atomically(tmp_path / "a.json", "größer, from Kratzer_\udcfc.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text(encoding="utf-8") == r"größer, from Kratzer_\udcfc.png"
 
 
 def logged(directory):
@@ -148,7 +165,9 @@ def test_a_log_that_someone_edited_is_a_users_error(tmp_path):
 
 def test_an_address_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert workdir.local_path("runs/a") == Path("runs/a")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert workdir.local_path("runs/a") == tmp_path / "runs" / "a"
+    assert workdir.local_path("~/runs/a") == tmp_path / "home" / "runs" / "a"
     with pytest.raises(UserError, match=r"--workdir=gs://bucket/run: .*--workdir=/mnt/gs/bucket/run"):
         workdir.local_path("gs://bucket/run")
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ they come, in the order they are listed.
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -95,7 +96,7 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _check_space(self, items: Sequence[Item]) -> None:
         needed = sum(os.path.getsize(path) for path in set(paths(items)))
         if needed > shutil.disk_usage(self.data_path).free:  # said now, not after hours
-            raise OSError(f"{needed / 1e6:.0f} MB are needed there")
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed there")
 
     def _generate_examples(self, split: str, items: Iterable[Item]) -> Iterator[tuple[int, dict[str, Any]]]:
         entries = self._index.splits.setdefault(split, [])
@@ -198,8 +199,10 @@ def _writing(path: str) -> Iterator[Callable[[bytes], None]]:
     def attempt(action: Callable[..., None], *args: bytes) -> None:
         try:
             action(*args)
-        except RuntimeError as error:  # all that array_record raises
-            raise OSError(str(error).splitlines()[0]) from error
+        except RuntimeError as error:  # all that array_record raises, with the system's text in its own
+            stated = str(error).splitlines()[0]
+            numbers = (number for number in errno.errorcode if os.strerror(number) in stated)
+            raise OSError(next(numbers, errno.EIO), stated) from error
 
     try:
         yield functools.partial(attempt, writer.write)

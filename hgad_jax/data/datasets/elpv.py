@@ -19,6 +19,7 @@ from hgad_jax.data.datasets.items import Item, listed
 from hgad_jax.data.datasets.spec import Spec
 from hgad_jax.data.records import GOOD, Record, image_name
 from hgad_jax.errors import UserError
+from hgad_jax.files import read_text
 
 DEFECTIVE = "defective"
 TRAIN_FRACTION = 0.8
@@ -56,8 +57,7 @@ def _items(folder: str) -> list[Item]:
 def _read_labels(path: str) -> list[tuple[str, str, str]]:
     """Read `path probability type` lines into (path, class, defect), without the doubtful ones."""
     try:
-        with open(path, encoding="utf-8") as file:
-            rows = [line.split() for line in file if line.strip()]
+        rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
         labelled = [(name, kind, _DEFECTS[float(p)]) for name, p, kind in rows if float(p) in _DEFECTS]
     except (OSError, ValueError) as error:
         raise _unreadable(path, str(error)) from error

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from hgad_jax.data.records import Record, Source, Stored
 from hgad_jax.errors import UserError
+from hgad_jax.files import read_text, write_atomically
 
 UNFINISHED = "incomplete."  # how TFDS names the folder of a dataset that is being prepared
 FORMAT_VERSION = 1
@@ -74,10 +75,7 @@ class Fingerprint:
 def write(folder: str, index: Index) -> None:
     """Write an index into the folder of a dataset that is being prepared."""
     contents: dict[str, Any] = {"format": FORMAT_VERSION, **index._asdict()}
-    with open(os.path.join(folder, _FILE), "w", encoding="utf-8") as file:
-        json.dump(contents, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
+    write_atomically(os.path.join(folder, _FILE), json.dumps(contents, ensure_ascii=False))
 
 
 def read(folder: str) -> Index | None:
@@ -90,8 +88,7 @@ def read(folder: str) -> Index | None:
     if not os.path.isdir(folder):
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            contents = json.load(file)
+        contents = json.loads(read_text(path))
         if contents.pop("format") != FORMAT_VERSION:
             raise ValueError("another version of hgad_jax wrote it")
         splits = {name: [Entry(*entry) for entry in entries] for name, entries in contents["splits"].items()}

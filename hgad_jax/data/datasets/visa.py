@@ -62,7 +62,7 @@ def _path(folder: str, name: str) -> str | None:
 
 def _rows(table: str) -> list[dict[str, str]]:
     try:
-        with open(table, encoding="utf-8", newline="") as file:
+        with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except (OSError, csv.Error, UnicodeDecodeError) as error:

@@ -1,0 +1,67 @@
+"""Train, evaluate, predict, from Python as from the shell: each core a device, compiled programs kept."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hgad_jax.detectors import in_fibres
+from hgad_jax.evaluation import evaluate as evaluation
+from hgad_jax.evaluation import predict as prediction
+from hgad_jax.training import host, loop
+from hgad_jax.training.step import TrainState
+
+
+def train(config: Any, workdir: str | Path, *, log: Callable[[str], None] = print) -> TrainState:
+    """Trains, or goes on training, in a folder.
+
+    Args:
+      config: of `get_config`.
+      workdir: the run's folder; the same call goes on where an earlier one stopped.
+      log: gets the lines meant for the user.
+
+    Returns:
+      The final state, which is also in the last checkpoint.
+
+    Raises:
+      UserError: something in config, data or folder that the user can mend, or a loss that is not finite.
+    """
+    _settle(1 if in_fibres(config.detector) else config.train.batch_size)
+    return loop.train(config, workdir, log=log)
+
+
+def evaluate(workdir: str | Path, **settings: Any) -> dict[str, Any]:
+    """Evaluates a run and returns what it writes to `results.json`.
+
+    Args:
+      workdir: the run's folder.
+      **settings: keywords of `hgad_jax.evaluation.evaluate.evaluate`, such as `protocol` and `report`.
+
+    Raises:
+      UserError: something in folder or data that the user can mend.
+    """
+    _settle()
+    return evaluation.evaluate(workdir, **settings)
+
+
+def predict(
+    workdir: str | Path, inputs: Sequence[str | Path], out: str | Path, **settings: Any
+) -> prediction.Done:
+    """Scores files, folders and patterns into `out/scores.csv`; images that are in it are not scored again.
+
+    Args:
+      workdir: the run's folder.
+      inputs: files, folders, patterns.
+      out: folder for the results.
+      **settings: keywords of `hgad_jax.evaluation.predict.predict`, such as `outputs` (heat maps, raw maps,
+        contours) and `false_alarm_rate`.
+
+    Raises:
+      UserError: something that the user can mend; rows written so far are kept.
+    """
+    _settle()
+    return prediction.predict(workdir, list(map(str, inputs)), out, **settings)
+
+
+def _settle(batch_size: int | None = None) -> None:
+    host.keep_compiled()
+    host.use_cores(batch_size)

@@ -1,0 +1,117 @@
+"""Keys that several detectors have in common: of the parts that they are composed of, and AltUB's."""
+
+from hgad_jax.config.common import MOST_EPOCHS
+from hgad_jax.config.key import Key, above, anything, at_least, multiple_of, one_of, passes
+from hgad_jax.distributions import BASES
+from hgad_jax.flows import FLOWS
+
+
+def name(detector: str) -> Key:
+    """The key `detector.name`, by which its keys are known; it cannot be another's."""
+    return Key(detector, "the detector", passes(f"{detector!r}", lambda value: value == detector))
+
+
+WEIGHT = at_least(0)  # of a term of the loss
+# Weights of the terms of a base distribution that knows classes, for detectors whose own does not.
+OF_CLASSES = {
+    name: Key(0.0, f"weight of {what}; of a base distribution that knows classes", WEIGHT)
+    for name, what in {
+        "mutual_information": "the mutual information, nats, maximised",
+        "entropy": "L_e, nats",
+        "intra": "L_in, nats per dimension; from stage two on",
+    }.items()
+}
+
+_ODD = passes("odd numbers", lambda sizes: bool(sizes) and all(k >= 1 and k % 2 == 1 for k in sizes))
+
+_DENSE = {
+    "condition_channels": Key(
+        64,
+        "dense: width of the position code, a multiple of 4; 0: not told the position (U-FLOW)",
+        multiple_of(4, 0),
+    ),
+}
+_CONVOLUTION = {
+    "kernel_sizes": Key((3, 1), "convolution: of the couplings, in turn; odd", _ODD, "positions"),
+    "norm": Key(
+        "none",
+        "convolution: layer norm before it, with a trainable affine map, fixed (without one), or none",
+        one_of(("none", "fixed", "trainable")),
+    ),
+}
+_FIRST_LAYER = {
+    "conditioning": Key(
+        "whiten", "first layer: none, standardize or whiten", one_of(("none", "standardize", "whiten"))
+    ),
+    "per_class": Key(True, "first layer: statistics of each class, or of all together", anything()),
+    "regions": Key(
+        64, "first layer: covariances per class; 0: it does not depend on the position", at_least(0)
+    ),
+    "shrinkage": Key(1e-3, "first layer: share of the mean variance added to every variance", at_least(0)),
+}
+_HIERARCHICAL = {
+    "num_centres": Key(4, "hierarchical: Gaussian centres a class", at_least(1)),
+    "centre_distance": Key(5.0, "hierarchical: between the initial centres of two classes", at_least(0)),
+    "delta_scale": Key(
+        0.1,
+        "hierarchical: deviation of a class's further centres around its main one, at the start",
+        at_least(0),
+    ),
+    "label_smoothing": Key(0.02, "hierarchical: of the mutual information", at_least(0, 1)),
+}
+
+
+def parts(*, flow: str, base: str, clamp: float, hidden_ratio: float) -> dict[str, Key]:
+    """Keys of the parts that detectors are composed of; those of parts not chosen are not read."""
+    return {
+        "flow": Key(flow, "couplings: dense, convolution, or none; docs/parts.md", one_of(FLOWS)),
+        "num_blocks": Key(8, "couplings per flow", at_least(1, 1000)),
+        "hidden_ratio": Key(
+            hidden_ratio,
+            "hidden width of a coupling's subnet over its input width",
+            at_least(1e-3, 1000),
+        ),
+        "clamp": Key(clamp, "bound of a coupling's log-scale", above(0)),
+        "identity_init": Key(True, "couplings start as the identity", anything()),
+        **_DENSE,
+        **_CONVOLUTION,
+        **_FIRST_LAYER,
+        "base": Key(
+            base,
+            "distribution of the latents: standard (normal), trainable (normal, with a mean and a scale for "
+            "every element: AltUB) or hierarchical (a mixture over classes and centres: HGAD)",
+            one_of(BASES),
+        ),
+        **_HIERARCHICAL,
+    }
+
+
+def altub(*, rate_ratio: float) -> dict[str, Key]:
+    """Keys of AltUB (Kim et al., 2022), read when the base distribution is trained.
+
+    What the paper leaves open is marked as our choice.
+    """
+    epochs = at_least(0, MOST_EPOCHS)
+    return {
+        "freeze_interval": Key(
+            5,
+            "in every so-manieth epoch the flow is frozen and the base trained alone",
+            at_least(1),
+            "epochs",
+        ),
+        "first_epoch": Key(
+            0, "number of the first epoch, 0 or 1: with 0 it is a frozen one (our choice)", at_least(0)
+        ),
+        "start_epoch": Key(
+            0.0, "passes over the images before which the base is not trained", epochs, "epochs"
+        ),
+        "rate_ratio": Key(
+            rate_ratio, "learning rate of the base in frozen epochs over train.learning_rate", at_least(0)
+        ),
+        "clip": Key(100.0, "bound of the base's gradients; 0: none", at_least(0)),
+        "clip_by": Key(
+            "norm",
+            "norm of all of the base's gradients, or the value of each (our choice)",
+            one_of(("norm", "value")),
+        ),
+    }

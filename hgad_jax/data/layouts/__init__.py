@@ -1,0 +1,1 @@
+"""What a folder of another layout seems to hold, and the commands that bring it into MVTec AD's."""

@@ -1,0 +1,168 @@
+"""What a list of images and a config say of a run before anything is decoded or computed.
+
+`train.py` refuses by it, and `python -m hgad_jax.data check` tells it.
+"""
+
+import collections
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hgad_jax import backbones, detectors
+from hgad_jax.data.clusters import num_clusters
+from hgad_jax.data.problems import ERROR, NOTE, Problem
+from hgad_jax.data.records import Record
+from hgad_jax.data.split import FEWEST, num_held_out, too_few
+from hgad_jax.errors import UserError
+from hgad_jax.scoring.decision import manual_value
+from hgad_jax.scoring.threshold import images_needed
+
+_SHOWN = 3  # classes in a line
+
+
+def problems(config: Any, classes: Sequence[str], records: Sequence[Record]) -> list[Problem]:
+    """All that keeps a run from starting, and what is worth knowing of it.
+
+    Args:
+        config: of the run, valid by itself.
+        classes: of the dataset.
+        records: of both splits.
+    """
+    counts = collections.Counter(record.class_name for record in records if record.split == "train")
+    groups = num_clusters(config.data.classes)
+    found = [*_of_classes(config, groups or len(classes)), *_of_keys(config, groups or len(classes))]
+    if config.eval.window and all(record.split == "train" for record in records):
+        found.append(
+            _refusal(
+                f"config.eval.window is {tuple(config.eval.window)}, expected (): there are no test images"
+            )
+        )
+    if groups:
+        if counts.total() < FEWEST * groups:
+            found.append(
+                _refusal(
+                    f"{counts.total()} good images for the {groups} groups of config.data.classes, expected "
+                    f"{FEWEST} for each",
+                    "Ask for fewer groups or add images.",
+                )
+            )
+        return found
+    found += too_few(counts)
+    if not any(problem.level == ERROR for problem in found):
+        found += [*_false_alarms(config, counts), *_steps(config, counts)]
+    return found
+
+
+def refuse(
+    config: Any,
+    classes: Sequence[str],
+    records: Sequence[Record],
+    log: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Refuse a run that cannot start.
+
+    Args:
+        config: as of `problems`.
+        classes: likewise.
+        records: likewise.
+        log: gets what is worth knowing.
+
+    Raises:
+        UserError: with everything that keeps it from starting.
+    """
+    found = problems(config, classes, records)
+    errors = [problem.text() for problem in found if problem.level == ERROR]
+    if errors:
+        raise UserError("\n".join(errors))
+    for problem in found:
+        log(f"Note: {problem.text()}")
+
+
+def _refusal(summary: str, remedy: str = "") -> Problem:
+    return Problem(summary if remedy else f"{summary}.", (), remedy)
+
+
+def _of_classes(config: Any, num_classes: int) -> Iterator[Problem]:
+    """Too many classes for the detector."""
+    least = detectors.create(config.detector, num_classes).least_channels
+    if least > 1:  # each class has its place in the latent space
+        entry = backbones.choose(config.backbone.name).entry
+        taps = entry.build().taps
+        known = {tap: taps[tap].channels for tap in tuple(config.backbone.taps) or entry.taps if tap in taps}
+        if known and least > min(known.values()):
+            tap = min(known, key=known.get)
+            yield _refusal(
+                f"{num_classes} classes, but the tap '{tap}' of {config.backbone.name} has only {known[tap]} "
+                "channels: classes cannot be told apart there",
+                "Choose config.backbone.taps with more channels, or train on fewer classes.",
+            )
+    gallery = config.detector.get("gallery", num_classes)
+    if gallery < num_classes:
+        yield _refusal(
+            f"config.detector.gallery is {gallery}, too few for {num_classes} classes: none would be kept of "
+            "some",
+            "Raise it.",
+        )
+
+
+def _of_keys(config: Any, num_classes: int) -> Iterator[Problem]:
+    """Keys that do not go with the detector."""
+    detector, name = detectors.create(config.detector, num_classes), config.detector.name
+    if config.train.positions and not detector.samples_positions:  # a convolution needs neighbours
+        yield _refusal(
+            f"config.train.positions is {config.train.positions}, expected 0: the detector {name} trains on "
+            "all positions of an image"
+        )
+    if config.train.keep == "best" and detector.log_likelihood is None:
+        yield _refusal(
+            f"config.train.keep is 'best', expected 'last': the detector {name} has no likelihood of levels "
+            "to choose by"
+        )
+
+
+def _held_out(config: Any, count: int) -> int:
+    return num_held_out(count, fraction=config.calibration.fraction, min_images=config.calibration.min_images)
+
+
+def _false_alarms(config: Any, counts: dict[str, int]) -> Iterator[Problem]:
+    """A rate of false alarms that so few held-out images cannot promise."""
+    rate = config.calibration.false_alarm_rate
+    if manual_value(config.scoring.threshold) is not None:
+        return
+    needed = images_needed(rate)
+    held_out = {name: _held_out(config, count) for name, count in counts.items()}
+    if config.calibration.threshold_per == "model":
+        held_out = {"all classes": sum(held_out.values())}
+    short = {name: held for name, held in held_out.items() if held < needed}
+    if not short:
+        return
+    shown = [f"{name} {1 / (held + 1):.1%} (of {held})" for name, held in list(short.items())[:_SHOWN]]
+    more = f"; {len(short) - _SHOWN} classes more" if len(short) > _SHOWN else ""
+    summary = (
+        f"False alarms: to promise that at most {rate:.1%} of good parts are called anomalous "
+        f"(config.calibration.false_alarm_rate), {needed} good images of a class must be held out. There "
+        f"will be fewer, and the best that can be promised is: {'; '.join(shown)}{more}."
+    )
+    yield Problem(f"{summary}{_more_images(config, needed)}", (), "", NOTE)
+
+
+def _more_images(config: Any, needed: int) -> str:
+    """How many good images would do."""
+    if config.calibration.threshold_per == "model":
+        return ""
+    enough = next((n for n in range(2 * needed, 200 * needed) if _held_out(config, n) >= needed), None)
+    half = f"{2 * needed} with --config.calibration.fraction=0.5"
+    return f" {f'{enough} good images of a class would do, or ' if enough else 'Enough would be '}{half}."
+
+
+def _steps(config: Any, counts: dict[str, int]) -> Iterator[Problem]:
+    """A batch that is larger than all there is to train on: then there are hardly any steps."""
+    images = sum(count - _held_out(config, count) for count in counts.values())
+    examples = images * config.data.tiles**2
+    if config.train.epochs and config.train.batch_size > examples:
+        steps = math.ceil(config.train.epochs * examples / config.train.batch_size)
+        summary = (
+            f"config.train.batch_size is {config.train.batch_size}, more than the {examples} images to train "
+            f"on: {config.train.epochs:g} epochs are {steps} steps. A smaller batch makes more of them."
+        )
+        yield Problem(summary, (), "", NOTE)
