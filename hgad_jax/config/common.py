@@ -3,9 +3,11 @@
 Defaults are those of HGAD's preset `default`; what another detector changes stands in its own file.
 """
 
+import math
+
 from hgad_jax.config.key import Key, anything, at_least, each, one_of, passes, share
 from hgad_jax.data.clusters import num_clusters
-from hgad_jax.data.geometry import INTERPOLATIONS, RESIZES
+from hgad_jax.data.geometry import INTERPOLATIONS, MAX_PIXELS, RESIZES
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.decision import manual_value
@@ -38,6 +40,10 @@ _WINDOW = passes(
     lambda values: not values or (len(values) == 2 and 0 <= values[0] <= values[1] <= MOST_EPOCHS),
 )
 _EPOCHS = at_least(0, MOST_EPOCHS)
+_RANGE = passes(
+    "() or two finite numbers, the second above the first",
+    lambda values: not values or (len(values) == 2 and -math.inf < values[0] < values[1] < math.inf),
+)
 _FOLDERS = each(passes("a folder", lambda value: isinstance(value, str)))
 
 
@@ -90,6 +96,22 @@ DATA = {
     ),
     "tile_overlap": Key(
         0.25, "share of a tile's side that it has in common with the next", at_least(0.05, 0.5)
+    ),
+    "white_level": Key(
+        0,
+        "white in images of 16 bits, such as 4095 for a camera of 12; 0: found when training starts, the "
+        "least of a camera of 8, 10, 12, 14 or 16 bits that holds all good training images",
+        at_least(0, 65535),
+        before=65535,
+    ),
+    "value_range": Key(
+        (),
+        "black and white in images of signed, 32-bit or float pixels, such as (0.0, 1.0); (): such images "
+        "are refused",
+        _RANGE,
+    ),
+    "max_pixels": Key(
+        MAX_PIXELS, "image files of more are refused; some 4 bytes each while one is decoded", at_least(1)
     ),
     "rotation": Key(
         0.0,

@@ -69,8 +69,8 @@ def _check(args: argparse.Namespace) -> int:
     beforehand = early.problems(config, classes, records) if classes else []
     if paper := is_mvtec_ad(listing.root, classes):
         beforehand.append(Problem(paper, (), "", NOTE))
-    done = {"transform": transform_of(data), "beforehand": beforehand, "out": args.out}
-    return 0 if check(listing, num_workers=args.workers, **done) else 1
+    told = {"beforehand": beforehand, "out": args.out}
+    return 0 if check(listing, transform_of(data), num_workers=args.workers, **told) else 1
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:

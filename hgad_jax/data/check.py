@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from hgad_jax.data import depth
 from hgad_jax.data.findings import cut_away, made_smaller, problems_of, too_few_different
 from hgad_jax.data.folder import Listing
 from hgad_jax.data.geometry import Transform
@@ -25,9 +26,9 @@ class _Group(NamedTuple):
 
 def check(
     listing: Listing,
+    transform: Transform,
     *,
     num_workers: int,
-    transform: Transform | None = None,
     beforehand: Sequence[Problem] = (),
     out: str = "",
     say: Callable[[str], None] = print,
@@ -36,8 +37,8 @@ def check(
 
     Args:
         listing: of `own.scan`.
-        num_workers: threads that decode.
         transform: that images will go through.
+        num_workers: threads that decode.
         beforehand: what is known without decoding, beside the problems of the listing.
         out: a file for the whole report, with all names; "" for none.
         say: gets the lines of the report.
@@ -50,11 +51,12 @@ def check(
     """
     records = sorted(listing.records, key=lambda record: record.split == "test")
     groups: dict[tuple[str, str, str], _Group] = {}
-    screening = summarise(_counted(records, inspect_all(records, num_workers=num_workers), groups))
-    found = [*listing.problems, *beforehand, *problems_of(records, screening)]
+    facts = inspect_all(records, transform, num_workers=num_workers)
+    screening = summarise(_counted(records, facts, groups))
+    _, screening, of_depth = depth.judge(records, screening, transform.white_level, find=True)
+    found = [*listing.problems, *beforehand, *problems_of(records, screening), *of_depth]
     found += too_few_different(records, screening)
-    if transform is not None:
-        found += [*cut_away(records, screening, transform), *made_smaller(records, screening, transform)]
+    found += [*cut_away(records, screening, transform), *made_smaller(records, screening, transform)]
     problems = merged(found)
     head = [f"{listing.root}: {len(listing.good_folders)} class(es), {len(records)} images", *_table(groups)]
     for line in [*head, *_passed_over(listing, SHOWN), *_told(problems, SHOWN), *_advised(listing)]:

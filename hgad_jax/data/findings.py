@@ -27,6 +27,9 @@ class Screening(NamedTuple):
         colours: indices of images with one or two colours → how many.
         defective: indices of images with a mask → the share of the image that it marks.
         sizes: (height, width) → the number of images, and the index of one.
+        highest: indices of images of 16 bits → their highest value.
+        clipped: indices of images with values outside of the range that is set.
+        transparent: indices of images that are transparent everywhere, or whose mask is.
     """
 
     errors: dict[int, str]
@@ -34,13 +37,16 @@ class Screening(NamedTuple):
     colours: dict[int, int]
     defective: dict[int, float]
     sizes: dict[tuple[int, int], tuple[int, int]]
+    highest: dict[int, int]
+    clipped: list[int]
+    transparent: list[int]
 
 
 def problems_of(records: Sequence[Record], screening: Screening) -> list[Problem]:
     """All that is wrong with images and masks: errors, warnings and notes."""
     errors = screening.errors.items()
     problems = [Problem(message, (image_name(records[index].path),), "") for index, message in errors]
-    checks = (_masks_among, _copies, _masks, _missing_kinds)
+    checks = (_masks_among, _copies, _masks, _transparent, _missing_kinds)
     return problems + [problem for check in checks for problem in check(records, screening)]
 
 
@@ -164,6 +170,15 @@ def _of_inverted_classes(records: Sequence[Record], screening: Screening) -> Ite
     for shares in classes.values():
         if np.median(list(shares.values())) > 0.5:
             yield from (index for index, share in shares.items() if share > 0.5)
+
+
+def _transparent(records: Sequence[Record], screening: Screening) -> Iterator[Problem]:
+    if screening.transparent:
+        summary = (
+            f"{len(screening.transparent)} images, or their masks, are transparent everywhere (alpha is 0) "
+            "and are used as if they were not"
+        )
+        yield Problem(summary, _names(records, screening.transparent), "Save them without alpha.", WARNING)
 
 
 def _missing_kinds(records: Sequence[Record], screening: Screening) -> Iterator[Problem]:

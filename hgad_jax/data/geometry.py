@@ -11,6 +11,7 @@ import numpy as np
 
 RESIZES = ("squash", "short_side_crop", "letterbox")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+MAX_PIXELS = 100_000_000  # line-scan cameras have 16,384 × 6,000; in RGB some 400 MB while it is decoded
 # Part of every cache key: to be raised with any change of the arrays made here or in `transforms`.
 _VERSION = 1
 
@@ -25,6 +26,10 @@ class Transform(NamedTuple):
         interpolation: of images, antialiased; masks are always resized to the nearest pixel.
         tiles: per side; 1 for none.
         tile_overlap: share of a tile's side that it has in common with its neighbour.
+        white_level: value of white in images of 16 bits; 0 if it is unknown, so that they are refused.
+        value_range: of black and white in images whose pixels are signed, of 32 bits or floats; () if it is
+            unknown, so that they are refused.
+        max_pixels: files of more are refused.
     """
 
     size: int
@@ -32,6 +37,9 @@ class Transform(NamedTuple):
     interpolation: str = "bilinear"
     tiles: int = 1
     tile_overlap: float = 0.25
+    white_level: int = 65535
+    value_range: tuple[float, ...] = ()
+    max_pixels: int = MAX_PIXELS
 
     @property
     def working_size(self) -> int:
@@ -45,7 +53,14 @@ class Transform(NamedTuple):
 
     def key(self) -> dict[str, Any]:
         """All that the arrays depend on, for the key of a cache."""
-        return {"version": _VERSION, **self._asdict()}
+        depends = self._asdict()
+        del depends["max_pixels"]
+        # Caches of images of 8 bits, and of 16 of the full range, keep the keys that they had before.
+        if self.white_level in (0, 65535):
+            del depends["white_level"]
+        if not self.value_range:
+            del depends["value_range"]
+        return {"version": _VERSION, **depends}
 
 
 class Box(NamedTuple):
@@ -79,7 +94,8 @@ class Box(NamedTuple):
 
 def transform_of(data: Any) -> Transform:
     """Read the transform from the `data` section of a config."""
-    return Transform(size=data.image_size, **{name: data[name] for name in Transform._field_defaults})
+    settings = {name: data.get(name, default) for name, default in Transform._field_defaults.items()}
+    return Transform(size=data.image_size, **settings | {"value_range": tuple(settings["value_range"])})
 
 
 def placement(transform: Transform, image_size: tuple[int, int]) -> Box:

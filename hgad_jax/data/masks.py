@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hgad_jax.data.decode import decode
 from hgad_jax.data.names import composed, folded, masked_stem, stem
 from hgad_jax.data.problems import Problem
 from hgad_jax.data.records import GOOD, MaskFile, Pieces
-from hgad_jax.data.transforms import open_image
 from hgad_jax.data.tree import Tree
 from hgad_jax.errors import UserError
 
@@ -184,15 +184,15 @@ def masks_among(paths: Iterable[str]) -> list[str]:
 def is_two_valued(path: str) -> bool:
     """Whether an image has no more than two colours, as a mask has; not, if it cannot be read."""
     try:
-        with open_image(path) as opened:
-            return few_colours(opened) <= 2
+        return few_colours(decode(path).pixels) <= 2
     except UserError:
         return False
 
 
-def few_colours(opened: Image.Image) -> int:
-    """How many colours an image has: 1, 2, or 3 for more."""
-    if opened.mode.startswith("I;16"):  # which Pillow cannot count
-        return min(len(np.unique(np.asarray(opened))), 3)
-    colours = opened.getcolors(2)
+def few_colours(pixels: Image.Image | np.ndarray) -> int:
+    """How many colours a decoded image has: 1, 2, or 3 for more."""
+    if isinstance(pixels, np.ndarray):
+        of_pixels = pixels.reshape(-1, pixels.shape[2]) if pixels.ndim == 3 else pixels.ravel()
+        return min(len(np.unique(of_pixels, axis=0)), 3)
+    colours = pixels.getcolors(2)
     return 3 if colours is None else len(colours)

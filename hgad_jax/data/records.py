@@ -64,13 +64,14 @@ def image_name(image: MaskFile) -> str:
     return image if isinstance(image, str) else image.name
 
 
-def open_image_file(image: ImageFile) -> str | BinaryIO:
-    """Give what `PIL.Image.open` takes: the path itself, or the stored bytes as a file.
+def open_image_file(image: ImageFile) -> BinaryIO:
+    """Open an image file, or the stored bytes as a file.
 
     Raises:
         UserError: the prepared dataset cannot be read.
+        OSError: the file cannot be opened.
     """
-    return image if isinstance(image, str) else io.BytesIO(read_image_file(image))
+    return open(image, "rb") if isinstance(image, str) else io.BytesIO(read_image_file(image))
 
 
 def read_image_file(image: MaskFile) -> bytes:

@@ -6,34 +6,26 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
+from PIL import Image
 from tqdm import tqdm
 
+from hgad_jax.data import depth, white_level
+from hgad_jax.data.decode import Decoded, decode, name_of
 from hgad_jax.data.findings import Screening, cut_away, masks_by_content, problems_of, too_few_different
 from hgad_jax.data.geometry import Transform
-from hgad_jax.data.masks import few_colours, mask_files
+from hgad_jax.data.masks import few_colours
 from hgad_jax.data.pipeline import threaded
 from hgad_jax.data.problems import ERROR, NOTE, SHOWN, Problem, listed, raise_all, report, write_whole
 from hgad_jax.data.records import Dataset, ImageFile, Record, fingerprint, image_name, read_image_file
-from hgad_jax.data.transforms import image_size, load_image, load_whole_mask, open_image
+from hgad_jax.data.transforms import ground_truth
 from hgad_jax.errors import UserError
 
-_VERSION = 2  # of the kept results: raised when more is found than before
-_TINY = Transform(size=64, interpolation="nearest")  # all that training does, but quickly
-_FORMATS = {  # Pillow's names by suffix
-    ".png": ("PNG",),
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
-    ".jpe": ("JPEG", "MPO"),
-    ".jfif": ("JPEG", "MPO"),
-    ".webp": ("WEBP",),
-    ".bmp": ("BMP", "DIB"),
-    ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-}
+_VERSION = 3  # of the kept results: raised when more is found than before
+_SAMPLE = 64  # pixels along a side, in which nearly every image has more than two colours
 
 
 class Facts(NamedTuple):
@@ -42,10 +34,13 @@ class Facts(NamedTuple):
     Attributes:
         digest: SHA-256 of the encoded image; "" if it cannot be read.
         size: height and width of the upright image; (0, 0) if it cannot be decoded.
-        mode: Pillow's.
+        mode: how it is stored, in Pillow's terms; "" if it cannot be decoded.
         error: why the image or its mask cannot be used; "" if they can.
         colours: of the image: 1, 2, or 3 for more.
         defective: share of the image that its mask marks; -1 without a mask.
+        highest: value of an image of 16 bits; -1 for others.
+        clipped: whether values lie outside of the range that is set.
+        transparent: whether the image or its mask is transparent everywhere.
     """
 
     digest: str
@@ -54,50 +49,55 @@ class Facts(NamedTuple):
     error: str = ""
     colours: int = 3
     defective: float = -1.0
+    highest: int = -1
+    clipped: bool = False
+    transparent: bool = False
 
 
-def inspect(record: Record) -> Facts:
-    """Decode an image and its mask; what is wrong with them is in the result."""
-    digest, size, mode, colours, defective = "", (0, 0), "", 3, -1.0
+def inspect(record: Record, transform: Transform) -> Facts:
+    """Decode an image and its mask, as training will; what is wrong with them is in the result."""
+    facts = Facts("", (0, 0), "")
     try:
-        digest = hashlib.sha256(read_image_file(record.path)).hexdigest()
-        with open_image(record.path) as opened:
-            mode, found = opened.mode, opened.format
-        colours = _colours(record.path)
-        _refuse_suffix(found, record.path)
-        size = image_size(record.path)
+        facts = facts._replace(digest=hashlib.sha256(read_image_file(record.path)).hexdigest())
+        image = decode(record.path, max_pixels=transform.max_pixels)
+        facts = facts._replace(size=image.size, mode=image.mode, transparent=image.transparent)
+        facts = facts._replace(colours=_colours(image), **_depth(image, transform, record.path))
         if record.mask is not None:
-            defective = float(load_whole_mask(record.mask, image=record.path).mean())
-            for path in mask_files(record.mask):
-                with open_image(path) as opened:
-                    _refuse_suffix(opened.format, path)
+            truth = ground_truth(record.mask, image.size, record.path, max_pixels=transform.max_pixels)
+            transparent = image.transparent or truth.transparent
+            facts = facts._replace(defective=float(truth.defective.mean()), transparent=transparent)
     except UserError as error:
-        return Facts(digest, size, mode, str(error))
-    return Facts(digest, size, mode, "", colours, defective)
+        return facts._replace(error=str(error), colours=3, defective=-1.0)
+    return facts
 
 
-def _colours(image: ImageFile) -> int:
-    """How many colours an image has, 3 for more; decoded as training does, so that it refuses the same."""
-    sample = load_image(image, _TINY).reshape(-1, 3)
-    if len(np.unique(sample[:: len(sample) // 256], axis=0)) > 2 or len(np.unique(sample, axis=0)) > 2:
+def _colours(image: Decoded) -> int:
+    """How many colours an image has, 3 for more."""
+    if isinstance(image.pixels, np.ndarray):
+        down, across = (max(1, side // _SAMPLE) for side in image.size)
+        sample = image.pixels[::down, ::across]
+    else:
+        sample = np.asarray(image.pixels.resize((_SAMPLE, _SAMPLE), Image.Resampling.NEAREST))
+    sample = sample.reshape(-1, sample.shape[2] if sample.ndim == 3 else 1)
+    if any(len(np.unique(part, axis=0)) > 2 for part in (sample[:: max(1, len(sample) // 256)], sample)):
         return 3  # of all pixels there are no fewer
-    with open_image(image) as opened:
-        return few_colours(opened)
+    return few_colours(image.pixels)
 
 
-def _refuse_suffix(found: str | None, image: ImageFile) -> None:
-    """Raise a `UserError` if a file is not of the format that its name says."""
-    suffix = os.path.splitext(image)[1].lower() if isinstance(image, str) else ""
-    if found not in _FORMATS.get(suffix, (found,)):
-        raise UserError(
-            f"'{image}' is a {found} file by its content but not by its name: the suffix {suffix} is wrong. "
-            "Rename it, or save it again."
-        )
+def _depth(image: Decoded, transform: Transform, path: ImageFile) -> dict[str, Any]:
+    """The facts of an image of more than 8 bits: what is white is known only when all images were seen."""
+    if not isinstance(image.pixels, np.ndarray):
+        return {}
+    if image.pixels.dtype == np.uint16:
+        return {"highest": int(image.pixels.max())}
+    return {"clipped": white_level.to_eight_bits(image.pixels, transform, name_of(path))[1] > 0}
 
 
-def inspect_all(records: Sequence[Record], *, num_workers: int, progress: bool = True) -> Iterator[Facts]:
+def inspect_all(
+    records: Sequence[Record], transform: Transform, *, num_workers: int, progress: bool = True
+) -> Iterator[Facts]:
     """Yield the facts of each record in order, decoded by threads; memory does not grow with their number."""
-    facts = threaded(lambda i: inspect(records[i]), range(len(records)), num_workers=num_workers)
+    facts = threaded(lambda i: inspect(records[i], transform), range(len(records)), num_workers=num_workers)
     with contextlib.closing(facts):
         bar = {"desc": "checking images", "unit": "image", "dynamic_ncols": True}
         yield from tqdm(facts, total=len(records), disable=None if progress else True, **bar)
@@ -106,7 +106,7 @@ def inspect_all(records: Sequence[Record], *, num_workers: int, progress: bool =
 def summarise(facts: Iterator[Facts]) -> Screening:
     """Collect what is wrong."""
     by_digest: dict[str, list[int]] = collections.defaultdict(list)
-    result = Screening({}, [], {}, {}, {})
+    result = Screening({}, [], {}, {}, {}, {}, [], [])
     for index, fact in enumerate(facts):
         if fact.error:
             result.errors[index] = fact.error
@@ -118,8 +118,26 @@ def summarise(facts: Iterator[Facts]) -> Screening:
             result.colours[index] = fact.colours
         if fact.defective >= 0:
             result.defective[index] = fact.defective
+        if fact.highest >= 0:
+            result.highest[index] = fact.highest
+        if fact.clipped:
+            result.clipped.append(index)
+        if fact.transparent:
+            result.transparent.append(index)
     result.duplicates.extend(group for group in by_digest.values() if len(group) > 1)
     return result
+
+
+class Screened(NamedTuple):
+    """A dataset without the images that cannot be used, and what is white in those of 16 bits.
+
+    Attributes:
+        dataset: what is left.
+        white_level: 0 if it is unknown, and there are none.
+    """
+
+    dataset: Dataset
+    white_level: int
 
 
 def screened(
@@ -131,8 +149,9 @@ def screened(
     directory: str,
     report_file: str | os.PathLike = "",
     classes_given: bool = False,
+    find_white: bool = False,
     log: Callable[[str], None] = logging.info,
-) -> Dataset:
+) -> Screened:
     """Decode every image and mask once and refuse, or leave out, those that cannot be used.
 
     What was found is kept, so that the next start with the same files need not decode them again but for
@@ -140,24 +159,24 @@ def screened(
 
     Args:
         dataset: listed, not decoded.
-        transform: of the run; what it cuts away is told.
+        transform: of the run; what it cuts away and clips is told.
         on_error: "raise" or "skip".
         num_workers: threads.
         directory: where the result is kept.
         report_file: gets every problem with all its names; taken away if there is none. "" for no file.
         classes_given: whether the dataset's classes will be trained on, each of which then needs different
             images to train and to calibrate on.
+        find_white: whether to find the white level in the images to train on, if the transform has none, and
+            to tell of it.
         log: gets a line on what was left out, and warnings.
-
-    Returns:
-        The dataset without the images that cannot be used.
 
     Raises:
         UserError: images cannot be used and `on_error` is "raise", or no class is left.
     """
     records = [*dataset.train, *dataset.test]
-    screening = _kept(records, directory, num_workers)
-    problems = problems_of(records, screening) + cut_away(records, screening, transform)
+    found = _kept(records, transform, directory, num_workers)
+    white, screening, of_depth = depth.judge(records, found, transform.white_level, find=find_white)
+    problems = problems_of(records, screening) + of_depth + cut_away(records, screening, transform)
     few = too_few_different(records, screening) if classes_given else []
     where = _reported([*problems, *few], report_file)
     for problem in problems:
@@ -171,7 +190,7 @@ def screened(
     if left_out:
         names = [image_name(records[index].path) for index in sorted(left_out)]
         log(f"Left out {len(names)} of {len(records)} images that cannot be used: {listed(names)}.{where}")
-    return _without(dataset, left_out, log) if left_out else dataset
+    return Screened(_without(dataset, left_out, log) if left_out else dataset, white)
 
 
 def _reported(problems: Sequence[Problem], path: str | os.PathLike) -> str:
@@ -204,18 +223,25 @@ def _without(dataset: Dataset, left_out: set[int], log: Callable[[str], None]) -
     return Dataset(dataset.name, classes, train, tuple(r for r in test if r.class_name in trainable))
 
 
-def _kept(records: Sequence[Record], directory: str, num_workers: int) -> Screening:
+def _kept(records: Sequence[Record], transform: Transform, directory: str, num_workers: int) -> Screening:
     """The screening from an earlier start, or done now and kept."""
     masks = [record._replace(path=record.mask) for record in records if record.mask is not None]
-    digest = hashlib.sha256(f"{_VERSION}\n{fingerprint(records)}\n{fingerprint(masks)}".encode()).hexdigest()
+    depends = [
+        _VERSION,
+        fingerprint(records),
+        fingerprint(masks),
+        transform.max_pixels,
+        transform.value_range,
+    ]
+    digest = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
     path = os.path.join(os.path.expanduser(directory), f"screened-{digest[:16]}.json")
     damaged = (OSError, ValueError, TypeError, KeyError, IndexError)
     with contextlib.suppress(*damaged), open(path, encoding="utf-8") as file:
         screening = _from_json(json.load(file))
-        errors = {index: inspect(records[index]).error for index in screening.errors}
+        errors = {index: inspect(records[index], transform).error for index in screening.errors}
         if all(errors.values()):
             return screening._replace(errors=errors)
-    screening = summarise(inspect_all(records, num_workers=num_workers))
+    screening = summarise(inspect_all(records, transform, num_workers=num_workers))
     try:
         write_whole(path, json.dumps(_to_json(screening)))
     except OSError as error:  # full or read-only: the next start decodes the images again, no more
@@ -242,4 +268,7 @@ def _from_json(content: dict) -> Screening:
         {int(index): int(colours) for index, colours in content["colours"]},
         {int(index): float(share) for index, share in content["defective"]},
         {(h, w): (count, first) for h, w, count, first in content["sizes"]},
+        {int(index): int(value) for index, value in content["highest"]},
+        content["clipped"],
+        content["transparent"],
     )

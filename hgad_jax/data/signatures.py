@@ -1,9 +1,18 @@
-"""What a file is by its first bytes, for images that are not known by their suffix."""
+"""What a file is by its first bytes, whatever its suffix says; and which kinds of files are read."""
 
 import os
 import re
 
-_LENGTH = 132
+# The kinds that are read, with their suffixes. JPEG goes by four names: Windows saves .jfif, and .jpe is in
+# the standard's own list.
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WebP": (".webp",),
+}
+LENGTH = 132  # bytes that tell
 _SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -28,7 +37,11 @@ def image_format(path: str | os.PathLike) -> str | None:
     """The format of an image by its content; None for what is no image, or cannot be read."""
     try:
         with open(path, "rb") as file:
-            start = file.read(_LENGTH)
+            return format_of(file.read(LENGTH))
     except OSError:
         return None
+
+
+def format_of(start: bytes) -> str | None:
+    """The same by the first `LENGTH` bytes."""
     return next((name for name, pattern in _PATTERNS.items() if pattern.match(start)), None)

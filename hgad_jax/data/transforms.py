@@ -4,24 +4,25 @@ An image is decoded, turned upright, brought to 8-bit RGB and resized to a squar
 Normalisation belongs to the backbone and is not done here.
 """
 
-import contextlib
-import os
-import struct
-from collections.abc import Iterator
+import functools
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageChops
 
-from hgad_jax.data.geometry import Box, Transform, cut_fraction, placement
-from hgad_jax.data.records import ImageFile, Pieces, Stored, image_name, open_image_file
+from hgad_jax.data.decode import Decoded, ImageLike, decode, image_size, name_of
+from hgad_jax.data.geometry import MAX_PIXELS, Box, Transform, cut_fraction, placement
+from hgad_jax.data.records import Pieces
+from hgad_jax.data.white_level import beyond, to_eight_bits
 from hgad_jax.errors import UserError
 
-ImageLike = ImageFile | os.PathLike | Image.Image | np.ndarray
+__all__ = ["ImageLike", "Loaded", "image_size", "load", "load_image", "load_mask", "load_whole_mask"]
 
 CUT_WARNING = 0.1  # share of an image's area that may be cut away without a word
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow's readers raise
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+# Working squares that the whole image may take, resized, before a crop makes only what it leaves. (Below, the
+# whole is made as it always was: the other way may round a pixel differently.)
+_MOST_CUT = 16
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     # Pillow widens its filters when it shrinks, which is what antialiasing is.
@@ -31,17 +32,50 @@ _RESAMPLING = {
 }
 
 
-def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = None) -> np.ndarray:
+class Loaded(NamedTuple):
+    """An image as a model sees it.
+
+    Attributes:
+        pixels: uint8 `[W, W, 3]`.
+        size: its own height and width, pixels, upright.
+        clipped: values of it that were brighter than white, or darker than black, and were taken for these.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    clipped: int
+
+
+def load(image: ImageLike, transform: Transform) -> Loaded:
     """Decode an image and bring it to a square of RGB pixels.
 
-    Grey is replicated to three channels. 16-bit grey is scaled from the full range, 0..65535, and not
-    from the range in the image: the same grey must give the same value in every image. (12-bit
-    cameras that fill only the lower bits therefore look dark: scale their images beforehand.) Transparent
-    pixels are shown on black. Of a file with several images the first is taken.
+    Grey is replicated to three channels. Pixels of more than 8 bits are scaled by what is white in all images
+    (see `white_level`) and not by the range in the image: the same grey must give the same value in every
+    image. Transparent pixels are shown on black, unless all are transparent: then as if none were.
 
     Args:
-        image: the path of a file of any format that Pillow reads, or one inside a prepared dataset, or a
-            Pillow image, or an array `[H, W]` (uint8, uint16), `[H, W, 3]` or `[H, W, 4]` (uint8); any size.
+        image: see `decode`; any size.
+        transform: of the run.
+
+    Raises:
+        UserError: the image is missing, damaged, too large, of a kind that is not read, or of pixels whose
+            range is unknown.
+    """
+    decoded = decode(image, max_pixels=transform.max_pixels)
+    upright, clipped = _eight_bit(decoded, transform, image)
+    _warn_of_cut(transform, decoded.size, image)
+    square = _resize(upright, transform, _RESAMPLING[transform.interpolation])
+    pixels = np.asarray(square)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return Loaded(pixels, decoded.size, clipped)
+
+
+def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = None) -> np.ndarray:
+    """The pixels that `load` gives, or a tile of them.
+
+    Args:
+        image: see `load`.
         transform: of the run.
         tile: the part of the working square to return, one of `tiles.tile_boxes`; None for all of it.
 
@@ -49,27 +83,21 @@ def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = Non
         uint8 `[S, S, 3]`: the tile; or `[W, W, 3]`, where W is S without tiles.
 
     Raises:
-        UserError: the file is missing, damaged, no image, too large to be decoded safely, or of 32-bit
-            pixels, whose range is unknown.
+        UserError: as `load`.
     """
-    with open_image(image) as opened:
-        upright = _eight_bit(opened, image)
-        _warn_of_cut(transform, upright.size[::-1], image)
-        square = _resize(upright, transform, _RESAMPLING[transform.interpolation])
-    pixels = np.asarray(square)
-    if tile is not None:
-        pixels = pixels[tile.slices]
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    pixels = load(image, transform).pixels
+    return pixels if tile is None else pixels[tile.slices]
 
 
 def load_mask(mask: ImageLike | Pieces, transform: Transform, *, image: ImageLike) -> np.ndarray:
     """Decode the ground truth of an image; what is not black is defective.
 
-    It is made binary before it is resized: masks with values as small as 1 exist. In a JPEG file, where
-    compression leaves traces round the edges, a pixel must reach half of the brightest.
+    It is made binary before it is resized: masks with values as small as 1 exist. Where compression leaves
+    traces round the edges, as in a JPEG file, a pixel must reach half of the brightest. What is transparent
+    is black, as in an image.
 
     Args:
-        mask: as `image` in `load_image`, or several such files.
+        mask: as `image` in `load`, or several such files.
         transform: that the image goes through.
         image: that the mask belongs to, to compare sizes.
 
@@ -79,145 +107,105 @@ def load_mask(mask: ImageLike | Pieces, transform: Transform, *, image: ImageLik
     Raises:
         UserError: the file cannot be read, or its size in pixels is not the image's.
     """
-    defective = load_whole_mask(mask, image=image)
+    defective = load_whole_mask(mask, image=image, max_pixels=transform.max_pixels)
     return np.asarray(_resize(Image.fromarray(defective), transform, Image.Resampling.NEAREST))
 
 
-def load_whole_mask(mask: ImageLike | Pieces, *, image: ImageLike) -> np.ndarray:
+def load_whole_mask(
+    mask: ImageLike | Pieces, *, image: ImageLike, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Decode a mask as `load_mask` does, at its own size: bool `[height, width]`."""
+    return ground_truth(
+        mask, image_size(image, max_pixels=max_pixels), image, max_pixels=max_pixels
+    ).defective
+
+
+class Truth(NamedTuple):
+    """A decoded mask.
+
+    Attributes:
+        defective: bool `[height, width]`.
+        transparent: whether it, or one of its pieces, is transparent everywhere.
+    """
+
+    defective: np.ndarray
+    transparent: bool
+
+
+def ground_truth(
+    mask: ImageLike | Pieces, size: tuple[int, int], image: ImageLike, *, max_pixels: int = MAX_PIXELS
+) -> Truth:
+    """Decode a mask as `load_mask` does, at its own size.
+
+    Args:
+        mask: as in `load_mask`.
+        size: height and width of its image, pixels.
+        image: for messages.
+        max_pixels: files of more are refused.
+
+    Raises:
+        UserError: as `load_mask`.
+    """
     if isinstance(mask, Pieces):
-        return np.logical_or.reduce([load_whole_mask(piece, image=image) for piece in mask.files])
-    with open_image(mask) as opened:
-        defective = _defective(opened)
-    height, width = defective.shape
-    expected = image_size(image)
-    if (height, width) != expected:
+        pieces = [ground_truth(piece, size, image, max_pixels=max_pixels) for piece in mask.files]
+        defective, transparent = zip(*pieces, strict=True)
+        return Truth(np.logical_or.reduce(defective), any(transparent))
+    decoded = decode(mask, max_pixels=max_pixels)
+    if decoded.size != size:
+        height, width = decoded.size
         raise UserError(
-            f"{_name(mask)} has {width}×{height} pixels but its image {_name(image)} has "
-            f"{expected[1]}×{expected[0]}: they must be equal. Resize the mask or use the image's own."
+            f"{name_of(mask)} has {width}×{height} pixels but its image {name_of(image)} has "
+            f"{size[1]}×{size[0]}: they must be equal. Resize the mask or use the image's own."
         )
-    return defective
+    values = _brightest(decoded.pixels)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(f"{name_of(mask)} has pixels that are not finite numbers (NaN or infinite). Mend it.")
+    return Truth(values > values.max() // 2 if decoded.lossy else values != 0, decoded.transparent)
 
 
-def image_size(image: ImageLike) -> tuple[int, int]:
-    """Read height and width in pixels from a file's header, as they are once the image is upright.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    with open_image(image) as opened:
-        orientation = opened.getexif().get(ExifTags.Base.Orientation)
-        # Pillow itself turns TIFF upright, before the size is read.
-        sideways = orientation in _SIDEWAYS and opened.format != "TIFF"
-        return opened.size if sideways else opened.size[::-1]
+def _brightest(pixels: Image.Image | np.ndarray) -> np.ndarray:
+    """The highest of the colours of each pixel, `[height, width]`."""
+    if isinstance(pixels, Image.Image):
+        return np.asarray(functools.reduce(ImageChops.lighter, pixels.split()))
+    return pixels if pixels.ndim == 2 else functools.reduce(np.maximum, np.moveaxis(pixels, 2, 0))
 
 
-def _name(image: ImageLike) -> str:
-    if isinstance(image, str | Stored):
-        return f"'{image_name(image)}'"
-    return f"'{os.fspath(image)}'" if isinstance(image, os.PathLike) else "The image given"
-
-
-@contextlib.contextmanager
-def open_image(image: ImageLike) -> Iterator[Image.Image]:
-    """Open an image; an error of Pillow's on the way or in the body becomes one that names the file.
-
-    Raises:
-        UserError: the file is missing, damaged, no image or too large.
-    """
-    name = _name(image)
-    try:
-        with _open(image) as opened:
-            # Pillow itself only warns up to twice its limit; None means no limit.
-            if Image.MAX_IMAGE_PIXELS and opened.width * opened.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError(f"{opened.width}×{opened.height} pixels")
-            yield opened
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(
-            f"{name} is too large to be decoded safely ({error}; the limit is "
-            f"{Image.MAX_IMAGE_PIXELS} pixels). Make it smaller, or cut it into several images."
-        ) from error
-    except FileNotFoundError as error:
-        raise UserError(f"{name} does not exist. Check the path.") from error
-    except _DECODING_ERRORS as error:
-        raise UserError(
-            f"{name} cannot be read as an image: {error}. Replace it by a whole image (png, jpg, bmp, "
-            "tif) or take it away."
-        ) from error
-
-
-def _open(image: ImageLike) -> contextlib.AbstractContextManager[Image.Image]:
-    if isinstance(image, Image.Image):
-        return contextlib.nullcontext(image)  # the caller's stays open
-    if isinstance(image, np.ndarray):
-        _check_array(image)
-        return Image.fromarray(image)
-    return Image.open(open_image_file(os.fspath(image) if isinstance(image, os.PathLike) else image))
-
-
-def _check_array(array: np.ndarray) -> None:
-    grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16, bool)
-    colour = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
-    if not (grey or colour) or 0 in array.shape:
-        raise UserError(
-            f"The image given is an array of {array.dtype} {list(array.shape)}; expected uint8 or uint16 "
-            "[height, width], or uint8 [height, width, 3 or 4]. Scale and convert it first."
+def _eight_bit(decoded: Decoded, transform: Transform, image: ImageLike) -> tuple[Image.Image, int]:
+    """An image of 8 bits, "L" or "RGB", and how many values were clipped."""
+    if isinstance(decoded.pixels, Image.Image):
+        return decoded.pixels, 0
+    values, clipped = to_eight_bits(decoded.pixels, transform, name_of(image))
+    if clipped:
+        logging.log_first_n(
+            logging.WARNING,
+            "%s: %d of %d values are %s; they are taken for it. Other images may have some too.",
+            1,
+            *(name_of(image), clipped, values.size, beyond(transform)),
         )
+    return Image.fromarray(values), clipped
 
 
-def refuse_32_bit(opened: Image.Image, image: ImageLike) -> None:
-    """Raise a `UserError` for pixels whose range is unknown."""
-    if opened.mode in ("I", "F"):
-        raise UserError(
-            f"{_name(image)} has 32-bit {'integer' if opened.mode == 'I' else 'float'} pixels, whose range "
-            "is unknown; expected 8 or 16 bits. Convert it to 8 or 16 bits, all images by the same scale."
-        )
-
-
-def _eight_bit(opened: Image.Image, image: ImageLike) -> Image.Image:
-    """Turn an image upright and bring it to 8 bits: "L" where it is grey, else "RGB"."""
-    refuse_32_bit(opened, image)
-    opened = _upright(opened)
-    if opened.mode.startswith("I;16"):
-        values = np.asarray(opened).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 257 = 65535 / 255
-    if opened.has_transparency_data:
-        black = Image.new("RGBA", opened.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, opened.convert("RGBA")).convert("RGB")
-    mode = "L" if opened.mode in ("1", "L") else "RGB"
-    return opened if opened.mode == mode else opened.convert(mode)
-
-
-def _upright(opened: Image.Image) -> Image.Image:
-    # Pillow's own function copies what is upright already, as nearly every image is.
-    turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(opened) if turned else opened
-
-
-def _defective(opened: Image.Image) -> np.ndarray:
-    """Read an upright mask: bool [H, W], true where any colour is not black."""
-    is_jpeg = opened.format in ("JPEG", "MPO")
-    opened = _upright(opened)
-    if opened.mode not in ("1", "L", "I", "F") and not opened.mode.startswith("I;16"):
-        opened = opened.convert("RGB")  # colours of a palette; without alpha
-    values = np.asarray(opened)
-    if values.ndim == 3:
-        values = values.max(axis=2)
-    return values > values.max() // 2 if is_jpeg else values != 0
-
-
-def _resize(opened: Image.Image, transform: Transform, resampling: Image.Resampling) -> Image.Image:
+def _resize(upright: Image.Image, transform: Transform, resampling: Image.Resampling) -> Image.Image:
     """Bring an upright image to the working square; what a letterbox leaves is black."""
-    size, side = opened.size[::-1], transform.working_size
+    size, side = upright.size[::-1], transform.working_size
     box = placement(transform, size)
-    resized = opened.resize((box.width, box.height), resampling)
+    if box.height * box.width > _MOST_CUT * side**2:
+        return upright.resize((side, side), resampling, box=_part_seen(box, size, side))
+    resized = upright.resize((box.width, box.height), resampling)
     if (box.height, box.width) == (side, side):
         return resized
     if transform.resize == "letterbox":
-        square = Image.new(opened.mode, (side, side), 0)
+        square = Image.new(upright.mode, (side, side), 0)
         square.paste(resized, (box.left, box.top))
         return square
     return resized.crop((-box.left, -box.top, side - box.left, side - box.top))
+
+
+def _part_seen(box: Box, size: tuple[int, int], side: int) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom, in the image's own pixels, of what a crop leaves."""
+    down, across = size[0] / box.height, size[1] / box.width
+    left, top = max(0.0, -box.left * across), max(0.0, -box.top * down)
+    return left, top, min(size[1], left + side * across), min(size[0], top + side * down)
 
 
 def _warn_of_cut(transform: Transform, size: tuple[int, int], image: ImageLike) -> None:
@@ -228,5 +216,5 @@ def _warn_of_cut(transform: Transform, size: tuple[int, int], image: ImageLike) 
             "%s: short_side_crop cuts %.0f %% of it away (%d×%d pixels), and defects there will not be seen; "
             "other images may be cut too. --config.data.resize=squash or letterbox keeps all of an image.",
             1,
-            *(_name(image), 100 * cut, size[1], size[0]),
+            *(name_of(image), 100 * cut, size[1], size[0]),
         )

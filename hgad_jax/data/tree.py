@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from hgad_jax.data.names import Role, is_hidden, roles, stem
 from hgad_jax.data.problems import Problem
-from hgad_jax.data.signatures import image_format
+from hgad_jax.data.signatures import SUFFIXES, image_format
 from hgad_jax.errors import UserError
 from hgad_jax.files import expanded
 
 __all__ = ["IMAGE_SUFFIXES", "Tree", "folders", "images", "new_tree", "stem"]
 
-# JPEG goes by four names: Windows saves .jfif, and .jpe is in the standard's own list.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 class Tree(NamedTuple):

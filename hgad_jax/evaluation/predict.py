@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hgad_jax.data.pipeline import threaded
-from hgad_jax.data.transforms import image_size, load_image
+from hgad_jax.data.transforms import load
+from hgad_jax.data.white_level import beyond
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import prediction_files
 from hgad_jax.evaluation.inputs import list_images
@@ -33,6 +34,7 @@ class Done(NamedTuple):
     anomalous: int  # of those scored in this run
     unknown: int  # likewise, of no known class
     unreadable: int
+    clipped: int  # likewise, with values above white (or below black) that were taken for it
 
 
 class _Image(NamedTuple):
@@ -40,6 +42,7 @@ class _Image(NamedTuple):
     size: tuple[int, int]
     square: np.ndarray | None
     problem: str
+    clipped: bool = False
 
 
 def predict(
@@ -100,6 +103,9 @@ def predict(
         with contextlib.closing(table):
             done = _score_all(predictor, paths, table, out, outputs, class_id)
     _report(done, out, log)
+    if done.clipped:
+        limits = beyond(predictor.scorer.transform)
+        log(f"{done.clipped} images have values {limits}, which were taken for it: compare their exposure")
     return done
 
 
@@ -126,7 +132,7 @@ def _score_all(
     config, transform = predictor.scorer.config, predictor.scorer.transform
     todo = [path for path in paths if listed_path(path) not in table.done]
     batch_size = max(1, config.scoring.batch_size // transform.num_tiles)
-    scored = anomalous = unknown = unreadable = 0
+    scored = anomalous = unknown = unreadable = clipped = 0
     decoded = _decoded(todo, transform, config.data.workers, ahead=2 * batch_size)
     bar = tqdm(
         total=len(paths),
@@ -155,27 +161,29 @@ def _score_all(
                 # After an image's other files, so that a row stands for all of them.
                 table.append([(image.path, d.prediction) for image, d in zip(good, found, strict=True)])
                 scored += len(good)
+                clipped += sum(image.clipped for image in good)
                 anomalous += sum(d.prediction.anomalous for d in found)
                 unknown += sum(d.prediction.class_name != d.prediction.nearest_class for d in found)
             bar.update(len(batch))
     if not unreadable:
         (out / UNREADABLE).unlink()
-    return Done(scored, len(paths) - len(todo), anomalous, unknown, unreadable)
+    return Done(scored, len(paths) - len(todo), anomalous, unknown, unreadable, clipped)
 
 
 def _decoded(paths: list[str], transform, num_workers: int, *, ahead: int) -> Iterator[_Image]:
     """Images in order; one that cannot be read comes with what is wrong with it."""
 
-    def load(index: int) -> _Image:
+    def decoded(index: int) -> _Image:
         path = paths[index]
         if "\n" in path or "\r" in path:
             return _Image(path, (0, 0), None, f"{path!r} has a line break in its name. Rename it.")
         try:
-            return _Image(path, image_size(path), load_image(path, transform), "")
+            loaded = load(path, transform)
+            return _Image(path, loaded.size, loaded.pixels, "", clipped=loaded.clipped > 0)
         except UserError as error:
             return _Image(path, (0, 0), None, " ".join(str(error).split()))
 
-    return threaded(load, range(len(paths)), num_workers=num_workers, ahead=ahead)
+    return threaded(decoded, range(len(paths)), num_workers=num_workers, ahead=ahead)
 
 
 def _open_list(out: Path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from hgad_jax.data.geometry import map_to_image
 from hgad_jax.data.tiles import cut
-from hgad_jax.data.transforms import ImageLike, image_size, load_image
+from hgad_jax.data.transforms import ImageLike, load
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.finite import refuse_not_finite
 from hgad_jax.evaluation.scorer import Scorer, load_scorer
@@ -87,14 +87,14 @@ class Predictor(NamedTuple):
         """Scores one image.
 
         Args:
-          image: a path, a Pillow image, or an array `[H, W]`, `[H, W, 3]` or `[H, W, 4]`.
+          image: a path, a file open for reading, a Pillow image, or an array `[H, W]`, `[H, W, 3]` or
+            `[H, W, 4]`.
           class_name: of the image, where it is known.
 
         Raises:
           UserError: the image cannot be read, or there is no such class.
         """
-        size = image_size(image)
-        square = load_image(image, self.scorer.transform)
+        square, size, _ = load(image, self.scorer.transform)
         (decided,) = self.decide([square], [size], self.class_id(class_name))
         prediction = decided.prediction
         return prediction._replace(map=map_to_image(prediction.map, self.scorer.transform, size))

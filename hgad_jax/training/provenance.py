@@ -9,7 +9,10 @@ from hgad_jax.config.completed import completed
 from hgad_jax.errors import UserError
 from hgad_jax.training import workdir
 
-_OF_THE_MODEL = ("config.backbone.", "config.detector.", "config.data.image_size", "config.data.resize")
+_OF_THE_MODEL = (
+    *("config.backbone.", "config.detector."),
+    *(f"config.data.{key}" for key in ("image_size", "resize", "white_level", "value_range")),
+)
 
 
 def describe(

@@ -20,7 +20,7 @@ from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration, abstract_calibration
 from hgad_jax.scoring.scores import Scores, Tiling, combine
-from hgad_jax.training import early, processes
+from hgad_jax.training import early, processes, workdir
 from hgad_jax.training.extraction import features_of, images_to_extract
 from hgad_jax.training.mesh import per_image
 
@@ -143,18 +143,19 @@ def load_usable(
     """The dataset of a run, every image decoded once; those that cannot be used are refused or left out.
 
     Args:
-      config: of the run.
+      config: of the run; to train, the white level of 16-bit images is put there, if it is lacking.
       directory: of the run; gets a list of all that is wrong with the images, if anything is.
       log: gets a line on what is left out, and warnings.
       to_train: refuse what cannot be trained on, before images are decoded as far as their list tells it.
 
     Raises:
-      UserError: whatever is wrong with the images, unless `config.data.on_error` is "skip".
+      UserError: whatever is wrong with the images, unless `config.data.on_error` is "skip"; to train, if a
+        run that is there has another white level.
     """
     dataset = load_dataset(config.data)
     if to_train:
         early.refuse(config, dataset.classes, (*dataset.train, *dataset.test))
-    usable = screened(
+    usable, white = screened(
         dataset,
         transform=transform_of(config.data),
         on_error=config.data.on_error,
@@ -162,11 +163,28 @@ def load_usable(
         directory=cache_directory(config, directory),
         report_file=directory / PROBLEMS if processes.is_first() else "",
         classes_given=to_train and config.data.classes == "given",
+        find_white=to_train,
         log=log,
     )
     if to_train:
+        config.data.white_level = config.data.white_level or _white_level_of_run(directory, white)
         early.refuse(config, usable.classes, (*usable.train, *usable.test), log)  # of what is left
     return usable
+
+
+def _white_level_of_run(directory: Path, found: int) -> int:
+    """The white level to train with: that of the images, which must be that of a run that is there."""
+    if not (directory / workdir.CONFIG_FILE).exists():
+        return found
+    before = workdir.load_config(directory).data.white_level
+    if found not in (0, before):
+        level = f"whose white level is {before}" if before else "whose images to train on had 8 bits"
+        to_go_on = f" To go on with it: --config.data.white_level={before}" if before else ""
+        raise UserError(
+            f"{directory} holds a run {level}; that of the images which are there now is {found}. Put the "
+            f"images back if they were changed, or start a new run in another --workdir.{to_go_on}"
+        )
+    return before  # without images of 16 bits to train on, nothing depends on it
 
 
 def evidence_function(model: Model):

@@ -20,7 +20,7 @@ CONFIG_FILE = "config.json"
 # Where things are and how fast they are read, not what the model is.
 _PLACES = ("root", "prepared_dir", "normal_dir", "abnormal_dir", "mask_dir", "normal_test_dir")
 ANYWHERE = (
-    *(f"config.data.{key}" for key in (*_PLACES, "workers")),
+    *(f"config.data.{key}" for key in (*_PLACES, "workers", "max_pixels")),
     *("config.cache.dir", "config.backbone.source"),
 )
 _LOCK = ".lock"

@@ -23,9 +23,11 @@ RESIZES = ["squash", "short_side_crop", "letterbox"]
 
 def test_transform_is_read_from_a_config():
     data = get_config("hgad_folder").data
-    assert transform_of(data) == Transform(256), "the same defaults"
-    data.update(image_size=64, resize="letterbox", tiles=2)
-    assert transform_of(data) == Transform(64, "letterbox", "bilinear", 2, 0.25)
+    assert transform_of(data) == Transform(256, white_level=0), (
+        "the same defaults, but for what is found later"
+    )
+    data.update(image_size=64, resize="letterbox", tiles=2, white_level=4095, value_range=(0.0, 1.0))
+    assert transform_of(data) == Transform(64, "letterbox", "bilinear", 2, 0.25, 4095, (0.0, 1.0))
 
 
 def test_working_size_and_key():
@@ -33,6 +35,22 @@ def test_working_size_and_key():
     assert Transform(256, tiles=3).working_size == 640  # two overlaps of 64
     keys = [Transform(64), Transform(65), Transform(64, "letterbox"), Transform(64, tiles=2)]
     assert len({str(t.key()) for t in keys}) == 4
+
+
+def test_keys_of_8_bit_images_are_those_of_before_and_others_tell_of_white():
+    plain = Transform(64, white_level=0)
+    assert plain.key() == {
+        "version": 1,
+        "size": 64,
+        "resize": "squash",
+        "interpolation": "bilinear",
+        "tiles": 1,
+        "tile_overlap": 0.25,
+    }
+    assert plain._replace(max_pixels=5).key() == Transform(64).key() == plain.key()
+    levels = [plain, *(plain._replace(white_level=level) for level in (255, 4095))]
+    ranges = [plain._replace(value_range=pair) for pair in ((0.0, 1.0), (-1.0, 1.0))]
+    assert len({str(t.key()) for t in levels + ranges}) == 5
 
 
 def test_unknown_resize_is_refused():

@@ -9,6 +9,7 @@ from broken import draw, draw_mask, good_class
 from PIL import Image
 
 from hgad_jax.data import folder
+from hgad_jax.data.decode import decode
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.masks import few_colours, is_two_valued, mask_files, masks_among
 from hgad_jax.data.names import Role, label, masked_stem, roles
@@ -195,7 +196,7 @@ def test_what_would_count_as_a_defect_and_is_none_is_an_error(place, tmp_path):
 def test_colours_are_counted_up_to_three(mode, values, expected, tmp_path):
     pixels = np.resize(np.array(values, np.uint16 if mode == "I;16" else np.uint8), (9, 8))
     image = Image.fromarray(pixels) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
-    assert few_colours(image) == expected
+    assert few_colours(decode(image).pixels) == expected
     image.save(tmp_path / "1.png")
     assert is_two_valued(str(tmp_path / "1.png")) == (expected < 3)
     assert not is_two_valued(str(tmp_path / "2.png")), "what is not there"

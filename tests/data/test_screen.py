@@ -22,7 +22,7 @@ def run(dataset, directory, *, on_error="raise", transform=None, **options):
         log=lines.append,
         **options,
     )
-    return result, lines
+    return result.dataset, lines
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_nothing_is_decoded_a_second_time_unless_a_file_changes(tmp_path, monkey
     dataset = folder.load(str(tmp_path / "root"))
     calls = []
     inspect = screen.inspect
-    monkeypatch.setattr(screen, "inspect", lambda record: calls.append(record) or inspect(record))
+    monkeypatch.setattr(screen, "inspect", lambda *args: calls.append(args) or inspect(*args))
     (nut / "train" / "good" / "Bild 00 ä.PNG").write_bytes(b"")
     for _ in range(2):
         with pytest.raises(UserError, match="Bild 00"):

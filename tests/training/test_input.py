@@ -65,8 +65,8 @@ def test_training_with_corrupt_images_skipped_is_training_without_them(data, tmp
 def test_an_image_that_breaks_between_check_and_reading_is_named(data, tmp_path, monkeypatch):
     usable = loop.load_usable
 
-    def then_break(*args):
-        dataset = usable(*args)
+    def then_break(*args, **options):
+        dataset = usable(*args, **options)
         (data / "brick/train/good/03.png").write_bytes(b"")
         return dataset
 
