@@ -236,8 +236,13 @@ def fit_affine(
         assignment, covariances = np.zeros((num_groups, 1, 1), np.int32), covariance[:, None]
     matrix, log_det = _decorrelate(covariances, kind, shrinkage)
     offsets = np.zeros((num_groups, mean.shape[-1])) if offsets is None else offsets
-    as_float32 = [jnp.asarray(a, jnp.float32) for a in (mean, matrix, offsets, log_det)]
-    return Affine(as_float32[0], as_float32[1], jnp.asarray(assignment, jnp.int32), *as_float32[2:])
+    return Affine(
+        mean=jnp.asarray(mean, jnp.float32),
+        matrix=jnp.asarray(matrix, jnp.float32),
+        regions=jnp.asarray(assignment, jnp.int32),
+        offset=jnp.asarray(offsets, jnp.float32),
+        log_det=jnp.asarray(log_det, jnp.float32),
+    )
 
 
 def _moments(grouped, num_groups: int, *, per_position: bool) -> tuple[np.ndarray, np.ndarray]:

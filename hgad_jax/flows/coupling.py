@@ -12,7 +12,8 @@ with log|det J| = Σ s + Σ log g. The first layer is kept as two kernels, one f
 condition: the condition is the same for all images, so its part is computed once per position and added.
 
 The forward pass has a gradient of its own. Derived by itself it has the same matrix products, but a CPU
-spends as much time again around them: on what XLA then computes twice or copies.
+spends as much time again around them: on what XLA then computes twice or copies. With a gradient of its own
+it cannot be differentiated forward (`jax.jvp`, `jax.jacfwd`), only backward.
 """
 
 import functools
@@ -128,33 +129,33 @@ def _forward_and_kept(clamp, block, rotation, x):
 
 
 def _backward(clamp, kept, gradients):
-    """Gradients are called by what they belong to: `of_w` is that of w."""
+    """`dw` is the gradient of w, `d_raw` that of raw, and so on."""
     block, rotation, x, hidden, tanh, scale, w = kept
-    of_y, of_log_det = gradients
-    maps, of_y, of_log_det = of_y.shape[:-1], rows(of_y), of_log_det.reshape(-1, 1)
+    dy, d_log_det = gradients
+    maps, dy, d_log_det = dy.shape[:-1], rows(dy), d_log_det.reshape(-1, 1)
     passive, transformed = _halves(x)
 
-    of_w = of_y @ rotation
-    of_offset = sum_leading(of_w, 1)
-    of_log_g = sum_leading(of_w * w, 1) - block.offset * of_offset + of_log_det.sum()
-    of_passive, of_coupled = _halves(of_w * jnp.broadcast_to(jnp.exp(block.log_g), of_w.shape))
-    of_transformed = of_coupled * scale
-    of_log_scale = of_transformed * transformed + jnp.broadcast_to(of_log_det, scale.shape)
-    of_raw = jnp.concatenate([0.1 * clamp * of_log_scale * (1 - tanh**2), 0.1 * of_coupled], axis=-1)
-    of_raw = optimization_barrier(of_raw)
+    dw = dy @ rotation
+    d_offset = sum_leading(dw, 1)
+    d_log_g = sum_leading(dw * w, 1) - block.offset * d_offset + d_log_det.sum()
+    d_passive, d_coupled = _halves(dw * jnp.broadcast_to(jnp.exp(block.log_g), dw.shape))
+    d_transformed = d_coupled * scale
+    d_log_scale = d_transformed * transformed + jnp.broadcast_to(d_log_det, scale.shape)
+    d_raw = jnp.concatenate([0.1 * clamp * d_log_scale * (1 - tanh**2), 0.1 * d_coupled], axis=-1)
+    d_raw = optimization_barrier(d_raw)
 
-    of_hidden = optimization_barrier(jnp.where(hidden > 0, of_raw @ block.out_kernel, 0))
-    of_block = Block(
-        passive_kernel=passive.T @ of_hidden,
-        projected=sum_leading(of_hidden.reshape(*maps, -1), block.projected.ndim),
-        out_kernel=of_raw.T @ hidden,
-        out_bias=sum_leading(of_raw, 1),
-        log_g=of_log_g,
-        offset=of_offset,
+    d_hidden = optimization_barrier(jnp.where(hidden > 0, d_raw @ block.out_kernel, 0))
+    d_block = Block(
+        passive_kernel=passive.T @ d_hidden,
+        projected=sum_leading(d_hidden.reshape(*maps, -1), block.projected.ndim),
+        out_kernel=d_raw.T @ hidden,
+        out_bias=sum_leading(d_raw, 1),
+        log_g=d_log_g,
+        offset=d_offset,
     )
-    of_passive = of_passive + narrow_product(of_hidden, block.passive_kernel)
-    of_x = jnp.concatenate([of_passive, of_transformed], axis=-1)
-    return of_block, None, of_x.reshape(*maps, -1)
+    d_passive = d_passive + narrow_product(d_hidden, block.passive_kernel)
+    dx = jnp.concatenate([d_passive, d_transformed], axis=-1)
+    return d_block, None, dx.reshape(*maps, -1)
 
 
 _forward.defvjp(_forward_and_kept, _backward)

@@ -8,7 +8,8 @@ its mathematics, and both are written out here instead:
 - the gradient of a kernel comes with a transposed copy of the wide hidden layer; contracted over the
   vectors with the *narrow* operand on the left, it needs none.
 
-On accelerators both forms are equally good.
+On accelerators both forms are equally good. What has a gradient written out cannot be differentiated forward
+(`jax.jvp`, `jax.jacfwd`), only backward.
 """
 
 import math

@@ -17,7 +17,7 @@ import pytest
 
 from hgad_jax import detectors
 from hgad_jax.config import completed, get_config, validate
-from hgad_jax.detectors import DETECTORS, Detector
+from hgad_jax.detectors import DETECTORS, Detector, former
 from hgad_jax.distributions import BASES
 from hgad_jax.errors import UserError
 from hgad_jax.flows import FLOWS, Grid
@@ -330,3 +330,25 @@ def test_a_config_of_before_there_was_a_choice_is_the_same_run(name):
     assert completed(former) == config
     own = (detectors.create(c["detector"], CLASSES).abstract((SIZE,)) for c in (former, config))
     assert len({str(jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)) for tree in own}) == 1
+
+
+def test_a_checkpoint_of_format_1_is_read_under_the_names_of_today(tmp_path, monkeypatch):
+    """Its parameters of HGAD are called mixture and rotations, in the optimiser's state too."""
+    row = made("hgad")
+    optimizer = make_schedule(row.config, row.detector, IMAGES).optimizer
+    items = {"params": row.params, "opt_state": optimizer.init(row.params), "constants": row.constants}
+    params, constants = row.detector.abstract((SIZE,))
+    abstract = {"params": params, "constants": constants, "opt_state": jax.eval_shape(optimizer.init, params)}
+    monkeypatch.setattr(checkpoints, "FORMAT", 1)
+    with checkpoints.open_manager(tmp_path) as manager:
+        calibration = {"calibration": (np.zeros(1, np.float32),)}
+        checkpoints.save(manager, 1, former.to_former(items) | calibration, {})
+        assert checkpoints.latest_step(manager) == 1
+        stored = checkpoints.read_metadata(manager, 1)["arrays"]
+        restored = checkpoints.restore(manager, 1, abstract)
+    assert "[0].mixture.centres" in stored["params"]
+    assert "[0].rotations" in stored["constants"]
+    assert any(".mixture.centres" in place for place in stored["opt_state"])
+    assert jax.tree.structure(restored) == jax.tree.structure(items)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(items), strict=True):
+        np.testing.assert_array_equal(a, b)
