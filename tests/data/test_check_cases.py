@@ -71,6 +71,7 @@ def test_too_many_classes(tmp_path, capfd):
     assert re.search(
         r"41 classes, but the tap 'blocks\.2' of tf_efficientnet_lite0 has only 40 channels", said
     )
+    assert checked(capfd, root, "--config.data.class_name=07")[0] == 0
     (root / "40").rename(root.parent / "40")
     assert checked(capfd, root)[0] == 0
 
@@ -303,11 +304,13 @@ def test_settings_of_a_run_are_checked_with_it(nut, capfd):
         (["--config=configs/none.py"], "error: --config.*none.py"),
         (["--config=configs/hgad_elpv.py"], "config.data.name is 'elpv'.*prepare elpv"),
         (["--config.data.root=/nowhere"], "error: '/nowhere' does not exist"),
+        (["ROOT", "--config.train.epochs=-1"], "error: config.train.epochs is -1.0, expected at least 0"),
+        (["ROOT", "--config.data.class_name=bolt"], "error: config.data.class_name is 'bolt'"),
     ],
 )
-def test_settings_that_are_wrong(arguments, pattern, capfd, monkeypatch):
+def test_settings_that_are_wrong(arguments, pattern, nut, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
-    status, said = checked(capfd, *arguments)
+    status, said = checked(capfd, *(nut.parent if a == "ROOT" else a for a in arguments))
     assert re.search(pattern, said), said
     assert status == 2
 
