@@ -60,6 +60,8 @@ def _check(args: argparse.Namespace) -> int:
             f"config.data.name is '{data.name}': that is a dataset of a paper, which is checked against the "
             f"published counts when it is prepared: python -m hgad_jax.data prepare {data.name} --root=DIR"
         )
+    if not data.root and not any(data[key] for key in explicit.KEYS):
+        raise UserError("Which folder? python -m hgad_jax.data check DIR, or --normal-dir=DIR")
     try:
         listing = own.scan(data)
     except NoClass as error:

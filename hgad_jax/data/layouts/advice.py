@@ -115,14 +115,13 @@ def advise_rest(root: str, read: Collection[str], told: Collection[str]) -> Advi
     groups = group(found.places)
     bases = moves.bases(found, groups)
     rest = [one for one in groups if not moves.in_place(one, bases[one.product])]
-    unread = {
-        os.path.join(root, *place.parts): count
-        for one in rest
-        if one.kind is not Role.DEPTH
-        for place in one.places
-        if not any(os.path.join(root, *place.parts[: n + 1]) in told for n in range(len(place.parts)))
-        if (count := len({os.path.join(root, *place.parts, name) for name in place.images} - {*read, *told}))
-    }
+    known = {*read, *told}
+    misplaced = {}
+    for place in (place for one in rest if one.kind is not Role.DEPTH for place in one.places):
+        ways = [os.path.join(root, *place.parts[:n]) for n in range(1, len(place.parts) + 1)]
+        count = sum(os.path.join(root, *place.parts, name) not in known for name in place.images)
+        if count and known.isdisjoint(ways):
+            misplaced[os.path.join(root, *place.parts)] = count
     # A folder of which nothing is said by its names or by those above may hold anything.
     wanted = [one for one in groups if not one.guessed or any(map(roles, one.folder))]
     mixed = heaps(found, groups)
@@ -130,7 +129,7 @@ def advise_rest(root: str, read: Collection[str], told: Collection[str]) -> Advi
     if not rest and not commands:
         return None
     remarks = [*filter(None, [recognised(root)]), *(heap.remark for heap in mixed.values())]
-    return Advice(root, _seen(found, rest), remarks, commands, {}, unread, partial=True)
+    return Advice(root, _seen(found, rest), remarks, commands, {}, misplaced, partial=True)
 
 
 def _with_defective(groups: Sequence[Group], mixed: Mapping[Parts, Heap]) -> list[Group]:

@@ -122,6 +122,7 @@ class _Mover:
     def _rename(self, folder: Parts, target: Parts) -> None:
         self.commands.append(shell.rename(self._path(folder), self._path(target)))
         self._there = {other for other in self._there if other != folder and not _lies_in(other, folder)}
+        self._there.add(target)
 
     def _free(self, target: Parts, origin: Parts) -> Parts:
         """The target, or a folder in it where it is taken: what lies deeper is read, too."""
