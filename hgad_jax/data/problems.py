@@ -1,8 +1,6 @@
 """What is wrong with a dataset, collected so that all of it can be told at once."""
 
-import os
 import re
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -107,16 +105,3 @@ def report(problems: Sequence[Problem]) -> str:
         first, *rest = problem.lines(shown=None)
         blocks.append("\n".join([f"{number}. ({problem.level}) {first}", *(f"   {line}" for line in rest)]))
     return "\n\n".join(blocks) + "\n"
-
-
-def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Write a file whole or not at all; another process may be at the same.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    os.replace(temporary, path)
