@@ -50,9 +50,14 @@ def expanded(path: str | os.PathLike) -> Path:
 
 
 def cache_root() -> Path:
-    """The folder of what can be made again: `$HGAD_JAX_CACHE`, else `hgad_jax` in the user's cache folder."""
+    """The folder of what can be made again: `$HGAD_JAX_CACHE`, else `default_cache_root`."""
     given = os.environ.get(_CACHE)
-    return expanded(given) if given else platformdirs.user_cache_path("hgad_jax", appauthor=False)
+    return expanded(given) if given else default_cache_root()
+
+
+def default_cache_root() -> Path:
+    """`hgad_jax` in the user's cache folder, `$XDG_CACHE_HOME` or `~/.cache` on Linux."""
+    return platformdirs.user_cache_path("hgad_jax", appauthor=False)
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -60,8 +65,16 @@ def read_text(path: str | os.PathLike) -> str:
     return Path(path).read_text(encoding="utf-8-sig")
 
 
-def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a file so that it is there whole or not at all; names that are not UTF-8 are escaped in text."""
+def write_atomically(path: str | os.PathLike, content: str | bytes, *, parents: bool = False) -> None:
+    """Writes a file so that it is there whole or not at all.
+
+    Args:
+      path: of the file.
+      content: of which, if it is text, names that are not UTF-8 are escaped.
+      parents: make the folders that it lies in.
+    """
+    if parents:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as file:
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 

@@ -8,10 +8,10 @@ from hgad_jax.data import depth
 from hgad_jax.data.findings import cut_away, made_smaller, problems_of, too_few_different
 from hgad_jax.data.folder import Listing
 from hgad_jax.data.geometry import Transform
-from hgad_jax.data.problems import NOTE, SHOWN, Problem, listed, merged, write_whole
+from hgad_jax.data.problems import NOTE, SHOWN, Problem, listed, merged
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.data.screen import Facts, inspect_all, summarise
-from hgad_jax.errors import UserError
+from hgad_jax.files import disk_errors, expanded, write_atomically
 
 _HEAD = ("class", "split", "defect", "images", "masks", "width × height", "modes")
 
@@ -76,10 +76,8 @@ def save(out: str, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        write_whole(out, text)
-    except OSError as error:
-        raise UserError(f"--out={out} cannot be written: {error.strerror}. Choose another file.") from error
+    with disk_errors(f"--out={out} cannot be written", otherwise="choose another file"):
+        write_atomically(expanded(out), text, parents=True)
 
 
 def _passed_over(listing: Listing, shown: int | None) -> Iterator[str]:

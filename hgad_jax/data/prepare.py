@@ -16,7 +16,7 @@ from absl import logging
 
 from hgad_jax.data.records import Dataset, Record, build_dataset
 from hgad_jax.errors import UserError
-from hgad_jax.files import cache_root, disk_errors, expanded, locked
+from hgad_jax.files import cache_root, default_cache_root, disk_errors, expanded, locked
 
 _BUILDERS = {
     "mvtec_ad": "MVTecAD",
@@ -149,7 +149,7 @@ def _stored(builder: Any, root: str | None, directory: str, folder: str, options
     stored = index.read(folder)
     if stored is None:
         if root is None:
-            raise UserError(_missing(builder, options.root))
+            raise UserError(_missing(builder, options.root) + _elsewhere(builder, folder))
         with _locked(directory, builder.name):
             stored = index.read(folder) or _prepare(builder, root, directory, folder, options)
     elif root is not None and stored.source != index.source_key(root, source_suffixes(builder.spec)):
@@ -185,6 +185,14 @@ def _missing(builder: Any, root: str) -> str:
         f"{spec.page} (licence: {spec.licence}). Then: --config.data.root=FOLDER (prepare: --root=FOLDER), "
         f"which holds the archive, or unpacked:\n{spec.tree}"
     )
+
+
+def _elsewhere(builder: Any, folder: str) -> str:
+    """Where earlier versions, which did not ask HGAD_JAX_CACHE, kept the dataset, if they did."""
+    before = default_cache_root() / "datasets" / builder.name / str(builder.VERSION)
+    if not before.is_dir():
+        return ""
+    return f"\nOr move the one that an earlier version has prepared: mv '{before}' '{folder}'"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """What is wrong with a dataset, collected so that all of it can be told at once."""
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

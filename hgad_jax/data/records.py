@@ -137,10 +137,9 @@ def build_dataset(name: str, records: Iterable[Record], *, good_folders: Mapping
 def fingerprint(records: Iterable[Record]) -> str:
     """Hash which image files these are and in which order, as a part of a cache key.
 
-    The path, size and modification time of a file stand for its content: reading every byte of a large
-    dataset takes as long as the work that a cache saves, at every start. Moved or touched files therefore
-    count as changed, which costs time but never gives stale features. What a prepared dataset stores was
-    hashed when it was prepared, so it may be moved.
+    Path, size and times of a file stand for its content, so that none need be read. Moved or touched files
+    therefore count as changed. What a prepared dataset stores was hashed when it was prepared, so it may be
+    moved. `contents.contents` reads the files, once.
 
     Returns:
         The SHA-256 in hexadecimal.
@@ -150,13 +149,21 @@ def fingerprint(records: Iterable[Record]) -> str:
     """
     digest = hashlib.sha256()
     for record in records:
-        digest.update(_identity(record.path))
+        digest.update(identity(record.path))
     return digest.hexdigest()
 
 
-def _identity(image: MaskFile) -> bytes:
+def identity(image: MaskFile) -> bytes:
+    """What an image file is known by without reading it: another one, or a changed one, has another.
+
+    Of times there are two. Anyone can set that of the last change of content, and archives do; that of the
+    last change of any kind, be it of the name, only the system sets.
+
+    Raises:
+        UserError: it is missing or cannot be looked at.
+    """
     if isinstance(image, Pieces):
-        return b"".join(map(_identity, image.files))
+        return b"".join(map(identity, image.files))
     if isinstance(image, Stored):
         source = image.source
         return f"{source.fingerprint}\0{source.split}\0{image.index}\0{image.field}\n".encode()
@@ -167,4 +174,5 @@ def _identity(image: MaskFile) -> bytes:
             f"'{image}' was listed a moment ago but cannot be looked at now: {error.strerror}. "
             "Check that the disk is still there and start again."
         ) from error
-    return os.fsencode(image) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+    times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+    return os.fsencode(image) + f"\0{status.st_size}\0{times}\n".encode()

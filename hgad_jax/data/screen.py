@@ -19,10 +19,11 @@ from hgad_jax.data.findings import Screening, cut_away, masks_by_content, proble
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.masks import few_colours
 from hgad_jax.data.pipeline import threaded
-from hgad_jax.data.problems import ERROR, NOTE, SHOWN, Problem, listed, raise_all, report, write_whole
+from hgad_jax.data.problems import ERROR, NOTE, SHOWN, Problem, listed, raise_all, report
 from hgad_jax.data.records import Dataset, ImageFile, Record, fingerprint, image_name, read_image_file
 from hgad_jax.data.transforms import ground_truth
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded, read_text, write_atomically
 
 _VERSION = 3  # of the kept results: raised when more is found than before
 _SAMPLE = 64  # pixels along a side, in which nearly every image has more than two colours
@@ -200,7 +201,7 @@ def _reported(problems: Sequence[Problem], path: str | os.PathLike) -> str:
     serious = any(problem.level != NOTE for problem in problems)
     try:
         if serious:
-            write_whole(path, report(problems))
+            write_atomically(path, report(problems), parents=True)
         elif os.path.exists(path):
             os.remove(path)
     except OSError as error:
@@ -234,16 +235,16 @@ def _kept(records: Sequence[Record], transform: Transform, directory: str, num_w
         transform.value_range,
     ]
     digest = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
-    path = os.path.join(os.path.expanduser(directory), f"screened-{digest[:16]}.json")
+    path = os.path.join(expanded(directory), f"screened-{digest[:16]}.json")
     damaged = (OSError, ValueError, TypeError, KeyError, IndexError)
-    with contextlib.suppress(*damaged), open(path, encoding="utf-8") as file:
-        screening = _from_json(json.load(file))
+    with contextlib.suppress(*damaged):
+        screening = _from_json(json.loads(read_text(path)))
         errors = {index: inspect(records[index], transform).error for index in screening.errors}
         if all(errors.values()):
             return screening._replace(errors=errors)
     screening = summarise(inspect_all(records, transform, num_workers=num_workers))
     try:
-        write_whole(path, json.dumps(_to_json(screening)))
+        write_atomically(path, json.dumps(_to_json(screening)), parents=True)
     except OSError as error:  # full or read-only: the next start decodes the images again, no more
         logging.warning("What was found about the images cannot be kept: %s", error)
     return screening

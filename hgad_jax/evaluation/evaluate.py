@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hgad_jax.data.contents import of_labelled
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
@@ -23,7 +24,7 @@ from hgad_jax.evaluation.table import format_table
 from hgad_jax.files import write_atomically
 from hgad_jax.metrics.bootstrap import LEVEL
 from hgad_jax.training import workdir
-from hgad_jax.training.setup import load_usable
+from hgad_jax.training.setup import cache_directory, load_usable
 
 __all__ = ["COLUMNS", "evaluate"]
 
@@ -100,6 +101,11 @@ def evaluate(
             "classes": measured.classes,
             "mean": measured.mean,
             "pooled": measured.pooled,
+            "contents": of_labelled(
+                test.records,
+                cache_directory(scorer.config, directory),
+                num_workers=scorer.config.data.workers,
+            ),
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
         if ks:

@@ -141,17 +141,21 @@ def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
-        step = checkpoints.latest_step(manager)
-        if step is None:
+        restored = checkpoints.read_newest(manager, lambda step: _restored_at(manager, step, config))
+        if restored is None:
             raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
-        metadata = checkpoints.read_metadata(manager, step)
-        provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
-        names = tuple(metadata["classes"])
-        model = build_model(config, len(names))
-        provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
-        abstract = abstract_model(model)
-        abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
-        return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
+        return restored
+
+
+def _restored_at(manager, step: int, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+    metadata = checkpoints.read_metadata(manager, step)
+    provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
+    names = tuple(metadata["classes"])
+    model = build_model(config, len(names))
+    provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
+    abstract = abstract_model(model)
+    abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
+    return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
 
 
 def _evidence(

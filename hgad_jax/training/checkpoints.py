@@ -13,21 +13,23 @@ import functools
 import importlib.metadata
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 
 from hgad_jax.detectors import former
 from hgad_jax.errors import UserError
-from hgad_jax.training import processes
+from hgad_jax.training import newest, processes
 from hgad_jax.training.mesh import data_mesh
-from hgad_jax.training.seal import check_seal, damage, seal
+from hgad_jax.training.seal import check_seal, seal
 
+T = TypeVar("T")
 FORMAT = 2  # raised when older code could not read what this one writes
 READABLE = (1, 2)  # in format 1, HGAD's parameters have other names: see `detectors.former`
+_TRIES = 20  # one checkpoint at a time is deleted
 _ITEMS = ("params", "opt_state", "constants", "calibration")
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
 
@@ -51,7 +53,7 @@ def open_manager(workdir: Path, *, keep: int = 2, read_only: bool = False) -> It
             cleanup_tmp_directories=not read_only,  # what a killed run left half-written
             async_options=sealing,
         )
-        manager = ocp.CheckpointManager(folder, options=options)
+        manager = _listed(lambda: ocp.CheckpointManager(folder, options=options))
     # absl's logger repeats every step of orbax's; warnings and errors still come through.
     logging.getLogger("absl").setLevel(max(logging.WARNING, logging.getLogger("absl").level))
     try:
@@ -59,6 +61,14 @@ def open_manager(workdir: Path, *, keep: int = 2, read_only: bool = False) -> It
         manager.wait_until_finished()
     finally:
         manager.close()
+
+
+def _listed(ask: Callable[[], T]) -> T:
+    """What orbax makes of a folder of which training may delete a checkpoint between listing and looking."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return ask()
+    return ask()
 
 
 def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -70,7 +80,7 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
       items: pytrees of arrays by the names `params`, `opt_state`, `constants`, `calibration`.
       metadata: JSON.
     """
-    if step in manager.all_steps():  # of the same run, so it is the same
+    if processes.first_decides(lambda: step in manager.all_steps()):  # of the same run, so it is the same
         return
     arrays = {name: _describe(items[name]) for name in _ITEMS}
     metadata = {"format": FORMAT, "step": step, "versions": versions(), "arrays": arrays, **metadata}
@@ -79,44 +89,41 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
 
 
 def latest_step(manager: ocp.CheckpointManager) -> int | None:
-    """Step of the newest whole checkpoint, None without one; newer damaged ones are warned of.
-
-    Raises:
-      UserError: there are checkpoints and all are damaged.
-    """
+    """Step of the newest whole checkpoint, None without one; see `newest.newest_whole`."""
     manager.wait_until_finished()  # what is being written is not whole yet
-    damaged = {}
-    for step in sorted(manager.all_steps(), reverse=True):
-        reason = damage(Path(manager.directory) / str(step))
-        if reason is None:
-            for newer, found in damaged.items():
-                logging.getLogger("absl").warning(
-                    "%s/%d: this checkpoint is damaged (%s). It is SKIPPED for the one before, of step %d.",
-                    *(manager.directory, newer, found, step),
-                )
-            return step
-        damaged[step] = reason
-    if damaged:
-        newest = max(damaged)
-        raise _cannot_be_read(manager, newest, damaged[newest])
-    return None
+    return newest.newest_whole(Path(manager.directory))
 
 
-def set_aside(manager: ocp.CheckpointManager, newest: int | None) -> None:
+def read_newest(manager: ocp.CheckpointManager, read: Callable[[int], T]) -> T | None:
+    """What is read of the newest whole checkpoint; see `newest.read_newest`."""
+    return newest.read_newest(Path(manager.directory), read)
+
+
+def newest_metadata(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
+    """The JSON of the newest whole checkpoint, its `step` in it; None without one."""
+    step = latest_step(manager)
+    return None if step is None else read_metadata(manager, step)
+
+
+def set_aside(manager: ocp.CheckpointManager, whole: int | None) -> None:
     """Moves checkpoints past the newest whole one, which are damaged, to `damaged/` in the workdir.
 
     Left in place they would be in the way when training comes to their step again.
     """
-    damaged = [step for step in manager.all_steps() if newest is not None and step > newest]
-    if not damaged:
-        return
     folder = Path(manager.directory)
+
+    def damaged() -> list[int]:
+        return [step for step in newest.steps(folder) if whole is not None and step > whole]
+
+    if not processes.first_decides(lambda: len(damaged())):
+        return
     processes.barrier("damaged checkpoints were seen by all")
     if processes.is_first():
-        for step in damaged:
+        for step in damaged():
             (folder.parent / "damaged").mkdir(exist_ok=True)
             (folder / str(step)).rename(_free_name(folder.parent / "damaged" / str(step)))
     processes.barrier("damaged checkpoints were moved")
+    newest.wait_until(lambda: not damaged(), f"that damaged checkpoints in {folder} are gone")
     manager.reload()
 
 
@@ -202,16 +209,7 @@ def _explained(manager, step):
         raise
     except Exception as error:  # damage shows itself in too many types to list
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise _cannot_be_read(manager, step, reason) from error
-
-
-def _cannot_be_read(manager, step: int, reason: str) -> UserError:
-    older = [s for s in manager.all_steps() if s < step and damage(Path(manager.directory) / str(s)) is None]
-    remedy = f"go on from step {max(older)}" if older else "train anew"
-    return UserError(
-        f"{manager.directory}/{step}: this checkpoint cannot be read ({reason}). It is cut short, "
-        f"damaged or of another model. Move the folder away to {remedy}."
-    )
+        raise newest.cannot_be_read(Path(manager.directory), step, reason) from error
 
 
 @contextlib.contextmanager

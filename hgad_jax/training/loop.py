@@ -1,6 +1,7 @@
 """Training: from a config and a folder to a calibrated model in checkpoints."""
 
 import contextlib
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
-from hgad_jax.data import own
+from hgad_jax.data import Dataset, own
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.files import disk_errors, expanded
@@ -26,6 +27,7 @@ from hgad_jax.training import (
     processes,
     provenance,
     pseudo_classes,
+    run_images,
     schedules,
     selection,
     workdir,
@@ -68,7 +70,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     Raises:
       UserError: something in config, data or folder that the user can mend, or a loss that is not finite.
     """
-    directory = workdir.local_path(directory)
+    directory = workdir.local_path(directory, to_train=True)
     config = config.copy_and_resolve_references()
     config.data.update(own.absolute_paths(config.data))  # so that the run can be evaluated from any folder
     config.backbone.source = absolute_source(config.backbone.source)
@@ -82,24 +84,60 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
         workdir.locked(directory),  # from here on: nothing is made for a run that cannot start
     ):
         _prepare(directory, config)
-        cache = cached_features(config, model.levels, dataset.train, cache_directory(config, directory), log)
-        dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
-        data = training_set(config, dataset, cache)
-        log(describe(dataset, data, model, mesh.size))
         with (
-            interrupt.watching() as stop,
+            contextlib.ExitStack() as until_all_is_saved,
             checkpoints.open_manager(directory, keep=config.train.keep_checkpoints) as manager,
         ):
-            return _train(config, model, data, dataset.classes, manager, directory, mesh, stop, log)
+            found = _found(config, model, dataset, manager, directory, log)
+            places = cache_directory(config, directory)
+            cache = cached_features(config, model.levels, dataset.train, places, log)
+            dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
+            data = training_set(config, dataset, cache)
+            log(describe(dataset, data, model, mesh.size))
+            stop = until_all_is_saved.enter_context(interrupt.watching())
+            return _train(config, model, data, dataset.classes, found, manager, directory, mesh, stop, log)
 
 
 def _prepare(directory: Path, config) -> None:
-    """The first process saves the config; the others then find theirs to be the same."""
+    """The first process saves the config, or finds it saved; the others' have to be the same."""
     if processes.is_first():
         workdir.prepare(directory, config)
-    processes.barrier("the config is saved")
-    if not processes.is_first():
-        workdir.prepare(directory, config)
+    first = processes.text_from_first(json.dumps(workdir.config_as_json(config)))
+    workdir.refuse_another(directory, json.loads(first), config, anywhere=True)
+
+
+class Found(NamedTuple):
+    """What there is at the start.
+
+    Attributes:
+      contents: what the images hold, see `run_images.digests`.
+      metadata: of the checkpoint to go on from, None without one.
+    """
+
+    contents: dict[str, str]
+    metadata: dict[str, Any] | None
+
+
+def _found(config, model: Model, dataset: Dataset, manager, directory: Path, log) -> Found:
+    """Looks for a checkpoint, and refuses one of another run before anything is computed for this one."""
+    stored = checkpoints.newest_metadata(manager)
+    images = run_images.run_images(config, dataset, directory)
+    contents = run_images.digests(images)
+    processes.refuse_different(json.dumps(contents), "sees other images")
+    if stored is not None:
+        provenance.check_same_run(
+            f"{manager.directory}/{stored['step']}",
+            stored,
+            config,
+            weights=model.levels.backbone_hash,
+            contents=contents,
+            changes=lambda then: run_images.changes(directory, then, images),
+        )
+        if "contents" not in stored:
+            log("An earlier version made this checkpoint: whether the images are still the same is unknown.")
+    if processes.is_first():
+        run_images.save(directory, images)
+    return Found(contents, stored)
 
 
 class Schedule(NamedTuple):
@@ -146,11 +184,11 @@ def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Call
     )
 
 
-def _train(config, model, data, classes, manager, directory, mesh, stop, log) -> TrainState:
+def _train(config, model, data, classes, found, manager, directory, mesh, stop, log) -> TrainState:
     schedule = make_schedule(config, model.detector, len(data.train))
     selecting = selection.make_selection(config, model, data, schedule.steps, mesh)
-    optimizer = schedule.optimizer
-    state, best, constants, start = _start(config, model, data, classes, optimizer, manager, directory, log)
+    start_from = (config, model, data, classes, found, schedule.optimizer, manager, directory, log)
+    state, best, constants, start = _start(*start_from)
     state, best, constants = replicate(mesh, (state, best, constants))
     if start == 0:
         best = selecting.begin(state.params, constants)
@@ -163,7 +201,7 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
         bad = [name for name, part in calibration._asdict().items() if not _all_finite(part)]
         if bad:
             raise _not_finite(f"after step {step}", bad, manager)
-        metadata = _provenance(config, model, classes, data, step) | {
+        metadata = _provenance(config, model, classes, data, found.contents, step) | {
             "calibration_images": len(data.boxes),
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
@@ -235,16 +273,15 @@ def _train(config, model, data, classes, manager, directory, mesh, stop, log) ->
     return selection.kept(state, best)
 
 
-def _start(config, model, data, classes, optimizer, manager, directory, log):
+def _start(config, model, data, classes, found, optimizer, manager, directory, log):
     """State, the best one so far, constants and step to start with: the newest checkpoint's, or new ones."""
-    step = checkpoints.latest_step(manager)
-    if step is None:
+    if found.metadata is None:
         params, constants = initial_model(config, model, data)
         params, constants = processes.from_first((params, constants))
         return init_state(params, optimizer), None, constants, 0
-    stored = checkpoints.read_metadata(manager, step)
-    now = _provenance(config, model, classes, data, step)
-    provenance.check_same_run(f"{manager.directory}/{step}", stored, now)
+    step = found.metadata["step"]
+    now = _provenance(config, model, classes, data, found.contents, step)
+    provenance.check_same_split(f"{manager.directory}/{step}", found.metadata, now)
     abstract = abstract_model(model)
     abstract |= selection.abstract_items(config, abstract["params"], optimizer)
     restored = checkpoints.restore(manager, step, abstract)
@@ -255,10 +292,11 @@ def _start(config, model, data, classes, optimizer, manager, directory, log):
     return *selection.from_items(step, restored), restored["constants"], step
 
 
-def _provenance(config, model: Model, classes, data: TrainingSet, step: int) -> dict[str, Any]:
+def _provenance(config, model: Model, classes, data: TrainingSet, contents, step: int) -> dict[str, Any]:
     return provenance.describe(
         config,
         weights=model.levels.backbone_hash,
+        contents=contents,
         step=step,
         classes=classes,
         train=data.labels[data.train],

@@ -1,9 +1,10 @@
 """Several processes as one program: how they find each other, and what only the first of them does."""
 
 import contextlib
+import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,61 @@ def any_of(mine: bool) -> bool:
 def from_first(tree: Any) -> Any:
     """The first process's values of a pytree of arrays, in all processes: other hosts may round otherwise."""
     return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
+def text_from_first(text: str) -> str:
+    """The first process's text, in all processes."""
+    if jax.process_count() == 1:
+        return text
+    mine = np.frombuffer(text.encode(), np.uint8)
+    length = int(from_first(np.int32(len(mine))))
+    return from_first(np.resize(mine, length)).astype(np.uint8).tobytes().decode()
+
+
+def first_decides(ask: Callable[[], int]) -> int:
+    """What the first process answers, in all processes: only it asks, and what it is refused ends all.
+
+    What lies in a shared folder they may see at different times, and what they do next they do together.
+
+    Raises:
+      UserError: it is refused.
+    """
+    if jax.process_count() == 1:
+        return ask()
+    answer, refusal = 0, None
+    if is_first():
+        try:
+            answer = ask()
+        except UserError as error:
+            refusal = error
+    answer, refused = from_first((np.int32(answer), np.int32(refusal is not None)))
+    if refusal:
+        raise refusal
+    if refused:
+        raise UserError(f"Process {jax.process_index()} ends, since the first one refuses: see its output.")
+    return int(answer)
+
+
+def refuse_different(text: str, what: str) -> None:
+    """Ends all processes if they do not agree on a text.
+
+    Args:
+      text: this process's.
+      what: is wrong with one whose text is not the first's.
+
+    Raises:
+      UserError: in all of them, with the numbers of those that differ.
+    """
+    if jax.process_count() == 1:
+        return
+    mine = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    everyone = multihost_utils.process_allgather(mine)
+    others = [str(i) for i, digest in enumerate(everyone) if (digest != everyone[0]).any()]
+    if others:
+        raise UserError(
+            f"Process {', '.join(others)} of {jax.process_count()} {what} than process 0. All of them need "
+            "the same ones, on a file system that they share or on copies of it."
+        )
 
 
 @contextlib.contextmanager

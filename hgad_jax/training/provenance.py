@@ -1,6 +1,7 @@
 """Which run a checkpoint is of: noted when it is saved, compared before anything goes on from it."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,25 @@ _OF_THE_MODEL = (
     *(f"config.data.{key}" for key in ("image_size", "resize", "white_level", "value_range")),
 )
 
+_GO_ON = "to go on from it, or choose another --workdir to start a new run"
+
 
 def describe(
-    config: Any, *, weights: str, step: int, classes: Sequence[str], train: np.ndarray, held_out: np.ndarray
+    config: Any,
+    *,
+    weights: str,
+    contents: dict[str, str],
+    step: int,
+    classes: Sequence[str],
+    train: np.ndarray,
+    held_out: np.ndarray,
 ) -> dict[str, Any]:
     """What a checkpoint's metadata says of its run.
 
     Args:
       config: of the run.
       weights: hash of the backbone's.
+      contents: hash of the images of each class, see `run_images.digests`.
       step: steps done; order of the images and schedules are functions of it and of the seed.
       classes: names, in the order of their ids.
       train: class ids of the images trained on.
@@ -40,11 +51,40 @@ def describe(
         "seed": config.seed,
         "position": {"step": step, "epoch": epoch, "images_into_epoch": images},
         "images": {"train": counts(train), "held_out": counts(held_out)},
+        "contents": contents,
     }
 
 
-def check_same_run(place: str, stored: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same_run(
+    place: str,
+    stored: dict[str, Any],
+    config: Any,
+    *,
+    weights: str,
+    contents: dict[str, str],
+    changes: Callable[[dict[str, str]], Iterable[str]],
+) -> None:
     """Refuses to go on from a checkpoint of another config or other images.
+
+    Args:
+      place: of the checkpoint, for the message.
+      stored: its metadata.
+      config: of the run now.
+      weights: hash of the backbone's.
+      contents: of the images now, as `describe` takes it.
+      changes: from those that are stored to lines that say which images are others.
+
+    Raises:
+      UserError: with every difference.
+    """
+    found = workdir.differences(completed(stored["config"]), workdir.config_as_json(config))
+    differences = [d for d in found if d[0] not in workdir.ANYWHERE] + _other_weights(stored, weights)
+    then = stored.get("contents", contents)  # checkpoints of before this was noted lack it
+    _refuse(place, differences, _GO_ON, changes(then) if then != contents else ())
+
+
+def check_same_split(place: str, stored: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuses to go on from a checkpoint of other classes, or other numbers of images.
 
     Args:
       place: of the checkpoint, for the message.
@@ -54,11 +94,9 @@ def check_same_run(place: str, stored: dict[str, Any], now: dict[str, Any]) -> N
     Raises:
       UserError: with every difference.
     """
-    found = workdir.differences(completed(stored["config"]), now["config"])
-    differences = [d for d in found if d[0] not in workdir.ANYWHERE] + _other_weights(stored, now["weights"])
-    for key in ("classes", "images"):
-        differences += workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data")
-    _refuse(place, differences, "to go on from it, or choose another --workdir to start a new run")
+    keys = ("classes", "images")
+    found = (workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data") for key in keys)
+    _refuse(place, itertools.chain(*found), _GO_ON)
 
 
 def check_same_model(place: str, stored: dict[str, Any], config: Any) -> None:
@@ -88,10 +126,13 @@ def _other_weights(stored: dict[str, Any], weights: str) -> list[tuple[str, Any,
     return [] if found == weights else [("SHA-256 of the backbone's weights", found, weights)]
 
 
-def _refuse(place: str, differences: Sequence[tuple[str, Any, Any]], remedy: str) -> None:
-    if differences:
+def _refuse(
+    place: str, differences: Iterable[tuple[str, Any, Any]], remedy: str, changes: Iterable[str] = ()
+) -> None:
+    lines = [f"{key}: {found} there, {given} here" for key, found, given in differences] + list(changes)
+    if lines:
         raise UserError(
             f"{place}: this checkpoint is of another run; nothing was changed.\n"
-            + "\n".join(f"  {key}: {found} there, {given} here" for key, found, given in differences)
+            + "\n".join(f"  {line}" for line in lines)
             + f"\nPut back what it was made with {remedy}."
         )

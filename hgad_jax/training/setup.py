@@ -9,7 +9,7 @@ import numpy as np
 
 from hgad_jax import detectors
 from hgad_jax.backbones.levels import Levels, feature_levels
-from hgad_jax.data import Dataset, fingerprint, load_dataset
+from hgad_jax.data import Dataset, contents, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
 from hgad_jax.data.geometry import Transform, transform_of, valid_region
 from hgad_jax.data.records import Record, image_name
@@ -98,7 +98,7 @@ def cached_features(
     return open_or_build(
         directory,
         key={
-            "images": fingerprint(records),
+            "images": contents.key(records, directory, num_workers=config.data.workers),
             "transform": transform.key(),
             "weights": levels.weights_hash,
             "taps": list(config.backbone.taps),

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,21 @@ ANYWHERE = (
     *("config.cache.dir", "config.backbone.source"),
 )
 _LOCK = ".lock"
+# What orbax takes for something else in a path, or cannot take at all; it would notice when all is trained.
+_NOT_READ = {r"\\": "a backslash", r"\*\*": "**", "[\udc80-\udcff]": "a name that is not UTF-8"}
+_NOT_WRITTEN = {r"\[[^/]+\]": "[...]"}
 
 
-def local_path(directory: str | Path) -> Path:
+def local_path(directory: str | Path, *, to_train: bool = False) -> Path:
     """The folder of a run as an absolute path, `~` being the home folder.
 
+    Args:
+      directory: as the user gives it.
+      to_train: whether checkpoints will be written there, and not only read.
+
     Raises:
-      UserError: it is an address such as gs://BUCKET/RUN, which as a path would be a folder named "gs:".
+      UserError: it is an address such as gs://BUCKET/RUN, which as a path would be a folder named "gs:", or
+        its path is one that orbax does not find again.
     """
     scheme, separator, rest = str(directory).partition("://")
     if separator:
@@ -38,7 +47,14 @@ def local_path(directory: str | Path) -> Path:
             f"--workdir={directory}: a run needs a folder of a file system. Mount the bucket, with Cloud "
             f"Storage FUSE for example, and give the folder: --workdir=/mnt/{scheme}/{rest} (docs/tpu.md)."
         )
-    return files.expanded(directory)
+    path = files.expanded(directory)
+    for pattern, found in (_NOT_READ | _NOT_WRITTEN if to_train else _NOT_READ).items():
+        if re.search(pattern, str(path)):
+            raise UserError(
+                f"--workdir={path}: there is {found} in its path, with which checkpoints cannot be kept. "
+                "Choose another folder, or a symbolic link to it."
+            )
+    return path
 
 
 def config_as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -63,8 +79,26 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
                 raise UserError(f"{workdir} has checkpoints but no {CONFIG_FILE}: choose another --workdir.")
             _save(workdir, config)
             return
-    found = list(differences(config_as_json(load_config(workdir)), config_as_json(config)))
-    if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+    has_checkpoint = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    refuse_another(workdir, config_as_json(load_config(workdir)), config, anywhere=has_checkpoint)
+
+
+def refuse_another(
+    workdir: Path, there: dict[str, Any], config: ml_collections.ConfigDict, *, anywhere: bool
+) -> None:
+    """Refuses to go on in a folder with another config than its own.
+
+    Args:
+      workdir: of a run.
+      there: its config.
+      config: the one given now.
+      anywhere: whether images and weights may lie elsewhere.
+
+    Raises:
+      UserError: with every difference.
+    """
+    found = list(differences(there, config_as_json(config)))
+    if anywhere:
         found = [difference for difference in found if difference[0] not in ANYWHERE]
     if found:
         raise UserError(

@@ -1,8 +1,11 @@
 """Fetching weights from a server on loopback: stored when whole and right, and not at all otherwise."""
 
+import contextlib
 import hashlib
 import http.server
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -38,11 +41,16 @@ def weights():
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`, path -> bytes; announces `missing` bytes more than it sends; remembers the requests."""
+    """Serves `files`, path -> bytes; announces `missing` bytes more than it sends; remembers the requests.
+
+    Sends the first half, and the other when `until` is set.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.missing, self.requests = {}, 0, []
+        self.asked, self.until = threading.Semaphore(0), threading.Event()
+        self.until.set()
 
     @property
     def url(self):
@@ -64,7 +72,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(content) + self.server.missing))
         self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # of a client that was killed
+            self.wfile.write(content[: len(content) // 2])
+            self.server.asked.release()
+            self.server.until.wait()
+            self.wfile.write(content[len(content) // 2 :])
 
     def log_message(self, *_):
         pass
@@ -142,6 +154,43 @@ def test_killed_download_leaves_nothing_that_looks_whole(server, weights, monkey
     remains = stored_path(choose(NAME)).with_name(f".{NAME}.safetensors.{'a1' * 16}.tmp")  # of a SIGKILL
     remains.write_bytes(weights[:100])
     assert main(["fetch", NAME]) == 0
+    assert stored() == [f"{NAME}.safetensors", f"{NAME}.safetensors.sha256"]
+
+
+def start():
+    command = [sys.executable, "-m", "hgad_jax.backbones", "fetch", NAME]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_of_two_processes_one_downloads_and_the_other_waits(server, weights):
+    server.files[HUB_PATH] = weights
+    server.until = threading.Event()
+    first = start()
+    assert server.asked.acquire()
+    second = start()
+    assert "Another process fetches" in second.stdout.readline()
+    server.until.set()
+    said = [process.communicate()[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert "stored as" in said[0]
+    assert "is there and unchanged" in said[1]
+    assert server.requests == [HUB_PATH]
+    assert stored() == [f"{NAME}.safetensors", f"{NAME}.safetensors.sha256"]
+
+
+def test_a_download_that_is_killed_frees_the_way_for_the_next(server, weights):
+    server.files[HUB_PATH] = weights
+    server.until = threading.Event()
+    first = start()
+    assert server.asked.acquire()
+    second = start()
+    assert "Another process fetches" in second.stdout.readline()
+    first.kill()
+    first.communicate()
+    server.until.set()
+    said, _ = second.communicate()
+    assert second.returncode == 0
+    assert "stored as" in said
     assert stored() == [f"{NAME}.safetensors", f"{NAME}.safetensors.sha256"]
 
 

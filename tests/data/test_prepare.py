@@ -313,6 +313,42 @@ def test_the_users_cache_can_be_elsewhere(tree, tmp_path, monkeypatch):
     assert final(tmp_path / "elsewhere" / "datasets").is_dir()
 
 
+def test_one_that_an_earlier_version_did_not_prepare_there_is_pointed_to(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    load("mvtec_ad", tree, "")
+    monkeypatch.setenv("HGAD_JAX_CACHE", str(tmp_path / "elsewhere"))
+    before, now = (final(tmp_path / name / "datasets") for name in ("cache/hgad_jax", "elsewhere"))
+    with pytest.raises(UserError, match=rf"not prepared yet(?s:.*)mv '{before}' '{now}'$"):
+        load("mvtec_ad", "", "")
+    now.parent.mkdir(parents=True)
+    before.rename(now)
+    assert len(load("mvtec_ad", "", "").train) == 7
+
+
+HOMELESS = """
+import sys
+from hgad_jax.data.__main__ import main
+status = main(["prepare", "mvtec_ad", f"--root={sys.argv[1]}", "--allow-partial"])
+import jax, jax.numpy as jnp
+from hgad_jax.training import host
+host.keep_compiled()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.jit(jnp.sin)(1.0)
+sys.exit(status)
+"""
+
+
+def test_nothing_is_kept_in_the_home_folder_when_the_cache_is_elsewhere(tree, tmp_path):
+    (tmp_path / "home").mkdir()
+    mine = {"HOME": str(tmp_path / "home"), "HGAD_JAX_CACHE": str(tmp_path / "cache")}
+    others = ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME", "TFDS_DATA_DIR")
+    environment = {key: value for key, value in os.environ.items() if key not in others} | mine
+    command = [sys.executable, "-c", HOMELESS, str(tree)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert not list((tmp_path / "home").iterdir())
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"compiled", "datasets"}
+
+
 def test_command(tree, prepared, capsys):
     arguments = ["prepare", "mvtec_ad", f"--root={tree}", f"--prepared-dir={prepared}"]
     assert main(arguments) == 0

@@ -14,6 +14,7 @@ import pytest
 
 from hgad_jax.errors import UserError
 from hgad_jax.training import checkpoints
+from hgad_jax.training.workdir import local_path
 
 ROOT = Path(__file__).parents[2]
 METADATA = {"config": {"seed": 0}, "classes": ["nut", "bolt"]}
@@ -77,6 +78,16 @@ def test_comes_back_bit_for_bit_with_its_metadata(saved):
     assert metadata["config"] == {"seed": 0}
     assert metadata["step"] == 3
     assert metadata["versions"] == checkpoints.versions()
+
+
+@pytest.mark.parametrize(
+    "name", ["with blanks ", "größe 結果", "x=(1),~", "*", "a?b[c", "{step}", "%20'\"\n"]
+)
+def test_in_folders_of_many_names(tmp_path, name):
+    directory = local_path(tmp_path / name, to_train=True)
+    with checkpoints.open_manager(directory) as manager:
+        checkpoints.save(manager, 3, ITEMS, METADATA)
+    same(read(directory)[1])
 
 
 def test_a_part_can_be_restored_alone(saved):
@@ -212,6 +223,85 @@ def test_with_no_whole_one_left_the_newest_is_named(two):
         newest(two)
     with pytest.raises(UserError, match="Move the folder away to train anew"):
         newest(two)
+
+
+TRAINING = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from training.test_checkpoints import METADATA, make_items
+from hgad_jax.training import checkpoints
+
+with checkpoints.open_manager(Path({directory!r}), keep=1) as manager:
+    for step in range(1, 26):
+        checkpoints.save(manager, step, make_items(step), METADATA)
+        if step == 1:
+            manager.wait_until_finished()
+            print("ready", flush=True)
+"""
+READING = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from training.test_checkpoints import ABSTRACT, make_items, same
+from hgad_jax.training import checkpoints
+
+def read(step):
+    assert checkpoints.read_metadata(manager, step)["step"] == step
+    same(checkpoints.restore(manager, step, ABSTRACT), make_items(step))
+    return step
+
+found = 0
+while found < 25:
+    with checkpoints.open_manager(Path({directory!r}), read_only=True) as manager:
+        found = checkpoints.read_newest(manager, read)
+    print(found)
+"""
+
+
+def test_readers_get_a_whole_checkpoint_while_training_writes_and_deletes_them(tmp_path):
+    places = {"root": str(ROOT), "tests": str(ROOT / "tests"), "directory": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", TRAINING.format(**places)], **pipes) as training:
+        assert training.stdout.readline() == "ready\n"
+        # Not here: orbax's readers, stopped half-way, leave what pytest takes for an error.
+        reading = subprocess.run([sys.executable, "-c", READING.format(**places)], **pipes, check=False)
+        _, said = training.communicate()
+    assert (training.returncode, reading.returncode) == (0, 0), (said, reading.stderr)
+    found = [int(line) for line in reading.stdout.split()]
+    assert found == sorted(found)
+    assert "damaged" not in reading.stderr, "but deleted"
+
+
+def test_what_is_deleted_while_it_is_read_is_not_missed(two):
+    """One read fails, since training has gone on; a newer checkpoint is there and is read."""
+    tried = []
+
+    def read(step):
+        tried.append(step)
+        if step == 5:
+            shutil.copytree(two / "checkpoints" / "5", two / "checkpoints" / "7")
+            shutil.rmtree(two / "checkpoints" / "5" / "params")
+        checkpoints.read_metadata(manager, step)
+        return step
+
+    with checkpoints.open_manager(two, read_only=True) as manager:
+        assert checkpoints.read_newest(manager, read) == 7
+        shutil.rmtree(two / "checkpoints" / "7" / "params")
+        with pytest.raises(UserError, match="checkpoints/7: this checkpoint cannot be read"):
+            checkpoints.read_metadata(manager, 7)
+    assert tried == [5, 7]
+
+
+def test_what_cannot_be_read_although_nothing_newer_came_is_an_error(two):
+    def refuse(step):
+        raise UserError(f"not {step}")
+
+    with (
+        checkpoints.open_manager(two, read_only=True) as manager,
+        pytest.raises(UserError, match="not 5"),
+    ):
+        checkpoints.read_newest(manager, refuse)
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(copied):

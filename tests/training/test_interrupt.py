@@ -94,6 +94,12 @@ def test_a_second_training_in_the_folder_is_refused(place, config, finished):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UserError, match=r"finished is being trained in by another process"):
             loop.train(config, place / "finished")
+    (place / "begun").mkdir()
+    with (place / "begun" / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"begun is being trained in by another process"):
+            loop.train(config, place / "begun")
+    assert [path.name for path in (place / "begun").iterdir()] == [".lock"], "not even its config"
 
 
 def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(place, config, finished, caplog):
@@ -116,8 +122,77 @@ def test_other_images_are_refused_with_the_difference(place, config, finished, t
     with pytest.raises(UserError, match=r"another run; nothing was changed") as refused:
         loop.train(other, place / "finished")
     assert (place / "finished" / "config.json").read_text() == config_file
-    assert "data.images.train.grass: 8 there, 10 here" in str(refused.value)
+    assert "2 images added: 'grass/train/good/12.png', 'grass/train/good/13.png'" in str(refused.value)
+    assert "replaced" not in str(refused.value)
+    assert "removed" not in str(refused.value)
     assert "config.data.root" not in str(refused.value), "images may move"
+
+
+def copy_of(place, tmp_path):
+    """The finished run and its images, to be changed."""
+    shutil.copytree(place / "finished", tmp_path / "run")
+    shutil.copytree(place / "data", tmp_path / "images")
+    return tiny_config(tmp_path / "images", place / "cache", backbone__taps=("blocks.4",))
+
+
+def never_computed(monkeypatch):
+    monkeypatch.setattr(loop, "cached_features", lambda *_: pytest.fail("features of other images"))
+
+
+def test_a_finished_run_names_images_that_were_replaced(place, finished, tmp_path, monkeypatch):
+    never_computed(monkeypatch)
+    config = copy_of(place, tmp_path)
+    folder = tmp_path / "images" / "brick" / "train" / "good"
+    before = (folder / "03.png").stat()
+    shutil.copyfile(tmp_path / "images" / "grass" / "train" / "good" / "00.png", folder / "03.png")
+    os.utime(folder / "03.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "05.png").unlink()
+    with pytest.raises(UserError, match=r"checkpoints/8: this checkpoint is of another run") as refused:
+        loop.train(config, tmp_path / "run")
+    assert "1 images replaced: 'brick/train/good/03.png'\n" in str(refused.value)
+    assert "1 images removed: 'brick/train/good/05.png'\n" in str(refused.value)
+    assert loop.workdir.load_config(tmp_path / "run").data.root == str(place / "data")
+
+
+def test_a_stopped_run_notices_that_images_have_changed_their_names(place, config, tmp_path, monkeypatch):
+    shutil.copytree(place / "data", tmp_path / "images")
+    config = config.copy_and_resolve_references()
+    config.data.root = str(tmp_path / "images")
+    with monkeypatch.context() as patched:
+        at_step(patched, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            loop.train(config, tmp_path / "run")
+    folder = tmp_path / "images" / "brick" / "train" / "good"
+    for old, new in (("00", "aside"), ("01", "00"), ("02", "01"), ("aside", "02")):
+        (folder / f"{old}.png").rename(folder / f"{new}.png")
+    never_computed(monkeypatch)
+    names = ", ".join(f"'brick/train/good/0{n}.png'" for n in range(3))
+    with pytest.raises(UserError, match=f"3 images under other names, in another class or order: {names}"):
+        loop.train(config, tmp_path / "run")
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_says_what_it_cannot_know(
+    place, config, finished, tmp_path, monkeypatch
+):
+    describe = loop.provenance.describe
+
+    def without_contents(*args, **given):
+        metadata = describe(*args, **given)
+        del metadata["contents"]
+        return metadata
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.provenance, "describe", without_contents)
+        at_step(patched, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            loop.train(config, tmp_path / "run")
+    (tmp_path / "run" / "images.jsonl").unlink()
+    for said in (True, False):
+        messages = []
+        state = loop.train(config, tmp_path / "run", log=messages.append)
+        same(jax.device_get(state.params), finished.params)
+        assert any("earlier version" in line and "is unknown" in line for line in messages) == said
+        assert len((tmp_path / "run" / "images.jsonl").read_text().splitlines()) == 24
 
 
 def test_images_may_move(place, config, finished, tmp_path):
@@ -127,6 +202,7 @@ def test_images_may_move(place, config, finished, tmp_path):
     moved.data.root = str(tmp_path / "moved")
     same(jax.device_get(loop.train(moved, tmp_path / "run", log=messages.append)).params, finished.params)
     assert "Going on from step 8" in messages
+    assert any("Features of 24 images found" in line for line in messages), "they are the same images"
     assert loop.workdir.load_config(tmp_path / "run").data.root == str(tmp_path / "moved"), "for eval.py"
 
 

@@ -1,8 +1,12 @@
 """The folder of a run keeps to one config, and its log to what the checkpoints hold."""
 
 import codecs
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from trees import tiny_config
@@ -110,6 +114,42 @@ def test_a_config_that_a_windows_editor_saved_again(tmp_path, config, name):
     assert path.read_bytes().startswith(codecs.BOM_UTF8), "the same config: nothing is written"
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from hgad_jax.training import workdir
+with workdir.locked(Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_training_in_a_folder_until_it_dies_however_it_dies(tmp_path):
+    place = tmp_path / "runs" / "a"
+    command = [sys.executable, "-c", HOLDER, str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(UserError, match="a is being trained in by another process: wait for it"):
+            workdir.locked(place).__enter__()
+        other.kill()
+    left = place / f".config.json.{'0' * 32}.tmp"
+    left.touch()
+    with workdir.locked(place):
+        assert [path.name for path in place.iterdir()] == [".lock"]
+
+
+def test_a_folder_that_cannot_be_locked_is_warned_of(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    warned = []
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(workdir.logging, "warning", lambda message, *args: warned.append(message % args))
+    with workdir.locked(tmp_path):
+        assert "cannot be locked" in warned[0]
+        assert "train in it with one command at a time" in warned[0]
+
+
 def test_no_run_there(tmp_path):
     with pytest.raises(UserError, match=r"holds no run: there is no config\.json"):
         workdir.load_config(tmp_path / "nowhere")
@@ -161,6 +201,17 @@ def test_a_log_that_someone_edited_is_a_users_error(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl"):
         MetricLog(tmp_path, 4)
+
+
+@pytest.mark.parametrize("name", ["a\\b", "**/a", os.fsdecode(b"caf\xe9/a"), "a[b]c"])
+def test_a_path_with_which_checkpoints_could_not_be_kept_is_refused_at_once(tmp_path, name):
+    with pytest.raises(UserError, match=r"there is .* in its path.*another folder, or a symbolic link"):
+        workdir.local_path(tmp_path / name, to_train=True)
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    assert workdir.local_path(tmp_path / "link", to_train=True) == tmp_path / "link"
+    if "[" in name:
+        assert workdir.local_path(tmp_path / name) == tmp_path / name, "one that was moved there is found"
 
 
 def test_an_address_is_no_folder(tmp_path, monkeypatch):
