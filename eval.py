@@ -6,6 +6,7 @@ from hgad_jax import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json; by default WORKDIR/eval.")
+_ROOT = flags.DEFINE_string("root", "", "Where the dataset is now, if it has been moved since training.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the dataset.")
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", None, ["calibrated", "paper"], "How scores are normalised; by default as in the config."
@@ -44,6 +45,7 @@ def main():
     evaluate(
         _WORKDIR.value,
         out=_OUT.value,
+        root=_ROOT.value,
         split=_SPLIT.value,
         protocol=_PROTOCOL.value,
         classes=_CLASSES.value,

@@ -1,15 +1,15 @@
 """Score new images: `python predict.py --workdir=DIR --input=PATH --out=DIR`. Run again to go on.
 
 PATH is a file, a folder or a pattern ('parts/**/*.png'); give --input several times, or more paths after it.
-Writes scores.csv and, as asked, heat maps, raw maps and contours. Status 1 if files were unreadable.
+Writes scores.csv and, as asked, heat maps, raw maps and contours. Exit status: 0 done, 1 done but some images
+could not be read, 2 something to mend, 3 a fault of hgad_jax, 75 stopped by SIGTERM.
 """
-
-import sys
 
 from absl import flags
 
 from hgad_jax import cli
 from hgad_jax.errors import UserError
+from hgad_jax.exit_status import DONE, SOME_UNUSABLE
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
 _INPUT = flags.DEFINE_multi_string("input", [], "File, folder or pattern; may be given several times.")
@@ -33,6 +33,11 @@ _RATE = flags.DEFINE_float(
     "Share of good images that may be called anomalous; by default as in the config.",
     lower_bound=1e-9,
     upper_bound=0.5,
+)
+_ROOT = flags.DEFINE_string(
+    "root",
+    "",
+    "With --threshold=f1_max: where the dataset is now, if it has been moved since training.",
 )
 flags.mark_flags_as_required(["workdir", "out"])
 
@@ -58,9 +63,10 @@ def main(more_inputs):
         class_name=_CLASS.value,
         threshold=_THRESHOLD.value,
         false_alarm_rate=_RATE.value,
+        root=_ROOT.value,
         log=cli.say,
     )
-    sys.exit(1 if done.unreadable else 0)
+    return SOME_UNUSABLE if done.unreadable else DONE
 
 
 if __name__ == "__main__":

@@ -145,11 +145,20 @@ def test_a_missing_root_and_a_class_without_good_images(tmp_path):
 
 PARSING = {
     "unknown key": (["--config.train.nope=1"], r"--config\.train\.nope"),
-    "misspelt key": (["--config.train.epoch=1"], r"--config\.train\.epoch\b.*epochs"),
+    "misspelt key": (
+        ["--config.train.epoch=1"],
+        r"--config\.train\.epoch=1: unknown key\. Did you mean --config\.train\.epochs\?",
+    ),
+    "misspelt section": (["--config.trian.epochs=1"], r"Did you mean --config\.train\.epochs\?"),
+    "another section": (
+        ["--config.batch_size=4"],
+        r"Did you mean --config\.scoring\.batch_size or --config\.train\.batch_size\?",
+    ),
     "unknown section": (["--config.nope.x=1"], r"--config\.nope\.x"),
     "wrong type": (["--config.train.epochs=abc"], r"--config\.train\.epochs=abc"),
     "stray argument": (["epochs=3"], "Unexpected argument 'epochs=3'"),
-    "unknown flag": (["--epochs=3"], "'epochs'"),
+    "unknown flag": (["--epochs=3"], r"There is no flag --epochs\. The flags are --config, --coordinator"),
+    "misspelt flag": (["--num_process=3"], r"no flag --num_process\. Did you mean --num_processes\?"),
 }
 
 
@@ -158,6 +167,35 @@ def test_arguments_that_cannot_be_read(case, tmp_path):
     arguments, pattern = PARSING[case]
     refused("train.py", CONFIG, "--workdir=run", *arguments, cwd=tmp_path, pattern=pattern)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "meant"),
+    [
+        ("predict.py", "--heatmap", "--heatmaps"),
+        ("predict.py", "--noheatmap", "--heatmaps"),
+        ("predict.py", "--falsealarmrate=0.1", "--false_alarm_rate"),
+        ("eval.py", "--bootstraps=9", "--bootstrap"),
+    ],
+)
+def test_a_misspelt_flag_is_named_with_the_command_s_own_that_is_nearest(name, flag, meant, tmp_path):
+    message = refused(name, "--workdir=run", flag, cwd=tmp_path, pattern=f"Did you mean {meant}\\?")
+    assert "configs" not in message, "which this command has none of"
+    assert not re.search("pdb|verbosity|flagfile|logtostderr", message), "flags of absl's own"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("def get_config(: pass", r"SyntaxError: invalid syntax"),
+        ("def get_config(): return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("def get_config(): raise ValueError('oh')", "ValueError: oh"),
+    ],
+)
+def test_a_config_of_the_users_own_that_cannot_be_read(content, said, tmp_path):
+    (tmp_path / "mine.py").write_text(content)
+    arguments = ["train.py", "--config=mine.py", "--workdir=run"]
+    refused(*arguments, cwd=tmp_path, pattern=f"--config=mine.py: {said}")
 
 
 def test_config_or_workdir_left_out(tmp_path):

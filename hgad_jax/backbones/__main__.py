@@ -6,26 +6,22 @@ import sys
 from hgad_jax.backbones.catalogue import choose, warn_if_ambiguous
 from hgad_jax.backbones.fetch import fetch, hosts_from_environment
 from hgad_jax.backbones.table import markdown_table
-from hgad_jax.errors import UserError
+from hgad_jax.exit_status import status_of
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
+    return status_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> None:
     options = _parser().parse_args(arguments)
     if options.command == "list":
         print(markdown_table())
-        return 0
-    try:
-        choice = choose(options.name)
-        warn_if_ambiguous(choice)
-        fetch(choice, hosts_from_environment(options.hub, options.torchvision), log=print)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; nothing was stored.", file=sys.stderr)
-        return 2
-    return 0
+        return
+    choice = choose(options.name)
+    warn_if_ambiguous(choice)
+    fetch(choice, hosts_from_environment(options.hub, options.torchvision), log=print)
 
 
 def _parser() -> argparse.ArgumentParser:

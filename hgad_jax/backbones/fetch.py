@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tqdm import tqdm
-
 from hgad_jax.backbones.catalogue import Choice
 from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
 from hgad_jax.backbones.safetensors_file import read_safetensors
@@ -25,6 +23,7 @@ from hgad_jax.backbones.store import record_path, recorded_hash, stored_path, to
 from hgad_jax.backbones.weights import convert
 from hgad_jax.errors import UserError
 from hgad_jax.files import disk_errors, locked, remove_leftovers, write_atomically, writing
+from hgad_jax.progress_bar import progress_bar
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
@@ -131,7 +130,8 @@ def _download(url: str, file: BinaryIO) -> str:
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
         announced = response.headers.get("Content-Length")
         total = int(announced) if announced else None
-        with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, desc="fetch") as progress:
+        units = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        with progress_bar(total=total, desc="fetch", **units) as progress:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 sha256.update(chunk)

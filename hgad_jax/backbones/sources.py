@@ -43,7 +43,7 @@ def read_weights(choice: Choice, source: str | Path) -> Weights:
     elif source == "cache":
         path, expected = cached_file(choice)
     else:
-        path, expected = _given_file(Path(source)), None
+        path, expected = _given_file(expanded(source)), None
     sha256 = sha256_of_file(path)
     if expected and sha256 != expected.sha256:
         raise UserError(

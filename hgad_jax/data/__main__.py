@@ -8,7 +8,6 @@ python -m hgad_jax.data prepare NAME --root=DIR: store a dataset of the papers a
 import argparse
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -28,28 +27,20 @@ from hgad_jax.data.problems import NOTE, Problem
 from hgad_jax.data.records import Dataset
 from hgad_jax.data.selection import select_class
 from hgad_jax.errors import UserError
+from hgad_jax.exit_status import DONE, SOME_UNUSABLE, status_of
+from hgad_jax.mistyped import unknown_key
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status."""
+    return status_of(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     args = _parse(sys.argv[1:] if arguments is None else arguments)
     cli.show_any_name()
     logging.set_verbosity(logging.ERROR)  # what reading warns of is in the report
-    try:
-        return args.run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: Interrupted.", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of the report has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
-    except Exception:
-        traceback.print_exc()
-        print("error: This is a fault of hgad_jax. Please report it with the lines above.", file=sys.stderr)
-        return 3
+    return args.run(args)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -76,7 +67,7 @@ def _check(args: argparse.Namespace) -> int:
         beforehand=_beforehand(config, listing, validated=bool(args.config)),
         out=args.out,
     )
-    return 0 if sound else 1
+    return DONE if sound else SOME_UNUSABLE
 
 
 def _beforehand(config: Any, listing: Listing, *, validated: bool) -> list[Problem]:
@@ -116,7 +107,8 @@ def _config(arguments: Sequence[str]) -> Any:
             values(argv)
         return values["config"].value.copy_and_resolve_references()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"--config: {' '.join(str(error).split())}") from error
+        unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
+        raise UserError(unknown or f"--config: {' '.join(str(error).split())}") from error
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from hgad_jax.data import feature_files
 from hgad_jax.errors import UserError
 from hgad_jax.files import expanded
+from hgad_jax.progress_bar import progress_bar
 
 FORMAT_VERSION = 1  # part of every key: to be raised when the files change
 
@@ -206,7 +206,7 @@ def _build(
     start, total = time.monotonic(), contents["num_examples"]
     with (
         feature_files.unfinished(final) as folder,
-        tqdm(total=total, unit="image", disable=None if progress else True) as bar,
+        progress_bar(total=total, desc="features", unit="image", disable=None if progress else True) as bar,
     ):
         with feature_files.LevelWriter(folder, num_examples=total, dtype=contents["dtype"]) as writer:
             for levels in features:

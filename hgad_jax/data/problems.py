@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hgad_jax.errors import UserError
-from hgad_jax.files import expanded, write_atomically
 
 SHOWN = 3  # names in a message about one problem
 _SHOWN_PROBLEMS = 20  # in an error that ends a program
@@ -106,14 +105,3 @@ def report(problems: Sequence[Problem]) -> str:
         first, *rest = problem.lines(shown=None)
         blocks.append("\n".join([f"{number}. ({problem.level}) {first}", *(f"   {line}" for line in rest)]))
     return "\n\n".join(blocks) + "\n"
-
-
-def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Write a file, and the folder it lies in; whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = expanded(path)
-    os.makedirs(path.parent, exist_ok=True)
-    write_atomically(path, text)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 from PIL import Image
-from tqdm import tqdm
 
 from hgad_jax.data import depth, white_level
 from hgad_jax.data.decode import Decoded, decode, name_of
@@ -24,6 +23,7 @@ from hgad_jax.data.records import Dataset, ImageFile, Record, fingerprint, image
 from hgad_jax.data.transforms import ground_truth
 from hgad_jax.errors import UserError
 from hgad_jax.files import expanded, read_text, write_atomically
+from hgad_jax.progress_bar import progress_bar
 
 _VERSION = 3  # of the kept results: raised when more is found than before
 _SAMPLE = 64  # pixels along a side, in which nearly every image has more than two colours
@@ -100,8 +100,8 @@ def inspect_all(
     """Yield the facts of each record in order, decoded by threads; memory does not grow with their number."""
     facts = threaded(lambda i: inspect(records[i], transform), range(len(records)), num_workers=num_workers)
     with contextlib.closing(facts):
-        bar = {"desc": "checking images", "unit": "image", "dynamic_ncols": True}
-        yield from tqdm(facts, total=len(records), disable=None if progress else True, **bar)
+        bar = {"desc": "checking images", "unit": "image", "disable": None if progress else True}
+        yield from progress_bar(facts, total=len(records), **bar)
 
 
 def summarise(facts: Iterator[Facts]) -> Screening:

@@ -10,6 +10,7 @@ from hgad_jax.evaluation import gallery
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.figures import curves, histogram
+from hgad_jax.evaluation.plain_names import plain
 from hgad_jax.evaluation.scored import Scored
 from hgad_jax.metrics.curves import FPR_LIMIT, CurveSamples, CurveSums, Points, points_of
 from hgad_jax.metrics.pixel import RATES
@@ -28,7 +29,7 @@ def render(evaluated: Evaluated, class_id: int, *, unfolded: bool) -> str:
     count = int(min(_SHOWN, _TOTAL / _EACH / 3 / len(test.classes)))
     rows = gallery.choose(test, evaluated.decided, class_id, count)
     shots = "".join(
-        f"<h3>{html.escape(row.title)}</h3><div class='shots'>"
+        f"<h3>{html.escape(plain(row.title))}</h3><div class='shots'>"
         + gallery.figures(test, evaluated.scored, row.indices, evaluated.scales, evaluated.decided)
         + "</div>"
         for row in rows
@@ -37,7 +38,7 @@ def render(evaluated: Evaluated, class_id: int, *, unfolded: bool) -> str:
     if values["image_auroc"] is not None:
         facts += f" · image AUROC {values['image_auroc']:.3f}"
     return (
-        f"<details class='class'{' open' if unfolded else ''}><summary>{html.escape(name)} "
+        f"<details class='class'{' open' if unfolded else ''}><summary>{html.escape(plain(name))} "
         f"<span>{facts}</span></summary><div id='c{class_id}'>"
         f"<div class='charts'>{''.join(_charts(evaluated, class_id))}</div>"
         f"{_threshold(evaluated, class_id)}{shots}</div></details>"

@@ -16,26 +16,32 @@ from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
+from hgad_jax.evaluation.plain_names import plain_json
+from hgad_jax.evaluation.prediction_files import disk_errors
 from hgad_jax.evaluation.published import comparison
-from hgad_jax.evaluation.report import write_report
+from hgad_jax.evaluation.report import render
+from hgad_jax.evaluation.run_dataset import run_dataset
 from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.evaluation.table import format_table
-from hgad_jax.files import write_atomically
+from hgad_jax.evaluation.unchanged import unchanged
+from hgad_jax.files import expanded, locked, write_atomically
 from hgad_jax.metrics.bootstrap import LEVEL
 from hgad_jax.training import workdir
-from hgad_jax.training.setup import cache_directory, load_usable
+from hgad_jax.training.setup import cache_directory
 
 __all__ = ["COLUMNS", "evaluate"]
 
 REPLICATES = 1000  # of the bootstrap
 _SEED = 0  # of the bootstrap
+_LOCK = ".eval.lock"
 
 
 def evaluate(
     directory: str | Path,
     *,
     out: str | Path | None = None,
+    root: str | Path = "",
     split: str = "test",
     protocol: str | None = None,
     classes: str | None = None,
@@ -52,6 +58,7 @@ def evaluate(
     Args:
       directory: folder of the run.
       out: folder for what is written; the run's `eval` if None.
+      root: where the dataset is now; "" for where the run was trained on it.
       split: of the dataset, `"test"`.
       protocol: `"calibrated"` or `"paper"`; None for the config's.
       classes: calibrated protocol: `"inferred"`, `"mixture"` or `"given"`; None for the config's.
@@ -73,11 +80,13 @@ def evaluate(
     protocol = protocol or workdir.load_config(directory).scoring.protocol
     scorer = load_scorer(directory, classes=_classes(protocol, classes))
     classes = scorer.mode
-    dataset = scorer.regrouped(load_usable(scorer.config, directory, log))
-    out = Path(out or directory / "eval")
+    dataset = run_dataset(scorer, directory, log, root=root)
+    out = expanded(out or directory / "eval")
     spool = _existing(out)
     with ExitStack() as files:
-        test = files.enter_context(open_eval_set(dataset, split, scorer.classes, scorer.transform, spool))
+        opened = open_eval_set(dataset, split, scorer.classes, scorer.transform, spool)
+        files.enter_context(unchanged(opened.records))
+        test = files.enter_context(opened)
         _check_space(test, spool)
         ks = latent_normality(scorer, test) if normality else None  # first: it may be refused
         score = score_paper if protocol == "paper" else score_calibrated
@@ -112,18 +121,28 @@ def evaluate(
             results["ks"] = ks
         if figures := published or comparison(scorer.config):
             results["published"] = dict(figures)
-        log(format_table(results))
-        if ks:
-            each = ", ".join(f"{level:.4f}" for level in ks["levels"])
-            log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "results.json", json.dumps(results, indent=2) + "\n")
-        log(f"Written to {out / 'results.json'}")
-        if report:
-            evaluated = Evaluated(scorer.config, test, scored, measured, decided, scales, results)
-            write_report(out / "report.html", evaluated)
-            log(f"Written to {out / 'report.html'}")
+        evaluated = Evaluated(scorer.config, test, scored, measured, decided, scales, results)
+        page = render(evaluated) if report else None
+    written = _write(out, results, page)
+    log(format_table(plain_json(results)))
+    if ks:
+        each = ", ".join(f"{level:.4f}" for level in ks["levels"])
+        log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
+    for path in written:
+        log(f"Written to {path}")
     return results
+
+
+def _write(out: Path, results: dict[str, Any], page: str | None) -> list[Path]:
+    """Writes the results, and the report if there is one: those of one evaluation, if several end at once."""
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out / _LOCK):
+            files = {"results.json": json.dumps(plain_json(results), indent=2) + "\n"}
+            files |= {"report.html": page} if page else {}
+            for name, text in files.items():
+                write_atomically(out / name, text)
+    return [out / name for name in files]
 
 
 def _classes(protocol: str, classes: str | None) -> str | None:

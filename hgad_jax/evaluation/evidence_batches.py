@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from hgad_jax.data import Record
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.detectors import Evidence
 from hgad_jax.evaluation.scorer import Scorer
+from hgad_jax.progress_bar import progress_bar
 
 
 def evidence_batches(
@@ -33,7 +33,7 @@ def evidence_batches(
         batch_size=images * tiles,
         num_workers=scorer.config.data.workers,
     )
-    with tqdm(total=len(records), desc="scoring", unit="image", dynamic_ncols=True) as bar:
+    with progress_bar(total=len(records), desc="scoring", unit="image") as bar:
         for start, batch in zip(range(0, len(records), images), batches, strict=True):
             rows = np.minimum(np.arange(start, start + images), len(records) - 1)
             ids = None if class_ids is None else np.asarray(class_ids)[rows].repeat(tiles)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hgad_jax.evaluation.plain_names import plain
+
 _WIDTH, _HEIGHT = 320, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 40  # room for the axes
 
@@ -92,10 +94,10 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(plain(text))}</text>'
 
 
 def _svg(title: str, parts: Sequence[str]) -> str:
-    name = html.escape(title, quote=True)
+    name = html.escape(plain(title), quote=True)
     head = f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{name}">'
     return "".join([head, *parts, "</svg>"])

@@ -13,6 +13,7 @@ from hgad_jax.evaluation.decided import Decided
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.heatmap import overlay
 from hgad_jax.evaluation.pictures import jpeg, outline
+from hgad_jax.evaluation.plain_names import plain
 from hgad_jax.evaluation.scored import Scored
 from hgad_jax.scoring.threshold import Threshold
 
@@ -80,14 +81,12 @@ def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided)
     edge = outline(test.mask(index))
     name = f"{record.defect}/{os.path.basename(image_name(record.path))}"
     pictures = [
-        f'<div class="pic"><img loading="lazy" decoding="async" alt="{html.escape(alt, quote=True)}" '
+        f'<div class="pic"><img loading="lazy" decoding="async" alt="{html.escape(plain(alt), quote=True)}" '
         f'src="{jpeg(picture)}">{edge}</div>'
         for alt, picture in ((f"image {name}", pixels), (f"heat map of {name}", heat))
     ]
-    return (
-        f'<figure><div class="pair">{"".join(pictures)}</div>'
-        f"<figcaption>{html.escape(_caption(test, scored, index, name, decided))}</figcaption></figure>"
-    )
+    caption = html.escape(plain(_caption(test, scored, index, name, decided)))
+    return f'<figure><div class="pair">{"".join(pictures)}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _caption(test: EvalSet, scored: Scored, index: int, name: str, decided: Decided) -> str:

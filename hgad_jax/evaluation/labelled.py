@@ -10,9 +10,10 @@ from hgad_jax.data import Record
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.eval_set import refuse_unknown
 from hgad_jax.evaluation.evidence_batches import evidence_batches
+from hgad_jax.evaluation.run_dataset import run_dataset
 from hgad_jax.evaluation.scorer import Scorer, Scores
 from hgad_jax.scoring.threshold import Threshold, f1_max_threshold
-from hgad_jax.training.setup import load_usable, sizes_needed
+from hgad_jax.training.setup import sizes_needed
 
 
 def scored_batches(
@@ -36,15 +37,23 @@ def scored_batches(
         yield place, jax.tree.map(lambda array, count=count: array[:count], scores), scored_as
 
 
-def f1_max_thresholds(scorer: Scorer, directory: Path, log: Callable[[str], None]) -> tuple[Threshold, ...]:
+def f1_max_thresholds(
+    scorer: Scorer, directory: Path, log: Callable[[str], None], *, root: str | Path = ""
+) -> tuple[Threshold, ...]:
     """The thresholds with the best F1 on the labelled test images of a run's dataset, for each class.
 
     A class without both good and defective test images keeps the scorer's threshold, and the log says so.
 
+    Args:
+      scorer: of the run.
+      directory: of the run.
+      log: gets lines for the user.
+      root: where the dataset is now; "" for where the run was trained on it.
+
     Raises:
       UserError: no class has both, or there are images of a class that the model does not know.
     """
-    dataset = scorer.regrouped(load_usable(scorer.config, directory, log))
+    dataset = run_dataset(scorer, directory, log, root=root)
     records = dataset.test
     refuse_unknown(records, scorer.classes)
     labels = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)

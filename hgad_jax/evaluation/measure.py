@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.scored import Scored
@@ -13,6 +12,7 @@ from hgad_jax.metrics.bootstrap import image_replicates, interval
 from hgad_jax.metrics.pixel import ImagePixels
 from hgad_jax.metrics.pixel_images import PIXEL, PixelResult, pixel_metrics
 from hgad_jax.metrics.ranking import RANKING, ranking_metrics
+from hgad_jax.progress_bar import progress_bar
 
 COLUMNS = (*(f"image_{name}" for name in RANKING), *(f"pixel_{name}" for name in PIXEL))
 
@@ -49,7 +49,7 @@ def measure(test: EvalSet, scored: Scored, directory: Path, *, replicates: int, 
 
 
 def _with_truth(test: EvalSet, scored: Scored) -> Iterator[ImagePixels]:
-    for index in tqdm(np.flatnonzero(test.has_truth), desc="pixels", unit="image", dynamic_ncols=True):
+    for index in progress_bar(np.flatnonzero(test.has_truth), desc="pixels", unit="image"):
         seen = test.box(index).slices  # a letterbox's border is no image
         scores, mask = scored.maps.read(index, index + 1)[0][seen], test.mask(index)[seen]
         yield ImagePixels(int(test.labels[index]), bool(test.anomalous[index]), scores, mask)

@@ -1,27 +1,28 @@
 """What prediction writes for each image besides its row: heat maps, raw maps, contours.
 
-A file is there whole or not at all, and its name is made from the image's path so that it is the same at
+A file is there whole or not at all, and its name is made from the image's place so that it is the same at
 every run, cannot leave its folder, and differs for images of the same name in different folders.
 """
 
 import contextlib
-import errno
+import functools
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from hgad_jax import files
 from hgad_jax.data.geometry import Transform, map_to_image, placement, valid_region
 from hgad_jax.data.transforms import load_image
-from hgad_jax.errors import UserError
 from hgad_jax.evaluation.contours import regions_above
 from hgad_jax.evaluation.heatmap import legend, overlay, shown_size
+from hgad_jax.evaluation.plain_names import plain
 from hgad_jax.evaluation.predictor import Decided
 from hgad_jax.scoring.threshold import normalized
 
@@ -29,6 +30,9 @@ PNG16_SCALE = (
     "16-bit PNG: round(65535 · normalized), where normalized is 0.5 (32768) at the pixel threshold, 0.25 at "
     "a typical good pixel and rises with the score; 0 also where the transform cut the image off"
 )
+SCORES, SETTINGS, UNREADABLE = "scores.csv", "predict.json", "unreadable.txt"
+_LEGEND = "scale.png"
+_OF_AN_IMAGE = re.compile(r".+-[0-9a-f]{16}\.(png|npy|json)")  # what `output_name` makes
 
 
 class Outputs(NamedTuple):
@@ -44,25 +48,56 @@ class Outputs(NamedTuple):
         return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
-def output_name(path: str) -> str:
-    """Name of an image's files, without suffix: its own, as far as it is plain, and a hash of its path."""
-    raw = os.fsencode(path)
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60].lstrip(".-")
+def output_name(file: str) -> str:
+    """Name of an image's files, without suffix: its own, as far as it is plain, and a hash of its place.
+
+    Args:
+      file: the image's absolute path, so that the name does not depend on how it is spelled.
+    """
+    raw = os.fsencode(file)
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(file).stem)[:60].lstrip(".-")
     return f"{stem or 'image'}-{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
+def is_written() -> Callable[[str], bool]:
+    """A function that tells by a file's absolute path whether prediction wrote it; folders are read once."""
+    results = functools.cache(_holds_results)
+
+    def written(file: str) -> bool:
+        folder, name = os.path.split(file)
+        if name in (SCORES, SETTINGS, UNREADABLE):
+            return results(folder)
+        out, kind = os.path.split(folder)
+        if kind not in Outputs(True, "npy", True).folders() or not results(out):
+            return False
+        return bool(_OF_AN_IMAGE.fullmatch(name)) or (kind, name) == ("heatmaps", _LEGEND)
+
+    return written
+
+
+def _holds_results(folder: str) -> bool:
+    try:
+        content = json.loads(Path(folder, SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"thresholds", "outputs"} <= content.keys()
+
+
 def prepare(out: Path, outputs: Outputs) -> None:
-    """Makes the folders, and the heat maps' legend."""
+    """Makes the folders, without what killed runs left in them, and the heat maps' legend."""
+    files.remove_leftovers(out)
     for name in outputs.folders():
         (out / name).mkdir(exist_ok=True)
+        files.remove_leftovers(out / name)
     if outputs.heatmaps:
-        _write(out / "heatmaps" / "scale.png", lambda file: legend().save(file, "PNG"))
+        _write(out / "heatmaps" / _LEGEND, lambda file: legend().save(file, "PNG"))
 
 
 def write_outputs(
     out: Path,
     outputs: Outputs,
     path: str,
+    file: str,
     size: tuple[int, int],
     decided: Decided,
     transform: Transform,
@@ -72,26 +107,25 @@ def write_outputs(
     Args:
       out: the folder of the run's predictions.
       outputs: what is asked for.
-      path: of the image.
+      path: of the image, as it is shown.
+      file: the same, absolute.
       size: its height and width, pixels.
       decided: what was found; its map lies over the working square.
       transform: of the run.
     """
-    name, values = output_name(path), decided.prediction.map
+    name, values = output_name(file), decided.prediction.map
     if outputs.heatmaps:
         shown = _heatmap(path, size, decided, transform)
-        _write(out / "heatmaps" / f"{name}.png", lambda file: shown.save(file, "PNG"))
+        _write(out / "heatmaps" / f"{name}.png", lambda to: shown.save(to, "PNG"))
     if outputs.maps:
         whole = map_to_image(values, transform, size)
         if outputs.maps == "npy":
-            _write(out / "maps" / f"{name}.npy", lambda file: np.save(file, whole, allow_pickle=False))
+            _write(out / "maps" / f"{name}.npy", lambda to: np.save(to, whole, allow_pickle=False))
         else:
-            _write(out / "maps" / f"{name}.png", lambda file: _png16(whole, decided).save(file, "PNG"))
+            _write(out / "maps" / f"{name}.png", lambda to: _png16(whole, decided).save(to, "PNG"))
     if outputs.contours:
-        content = _contours(path, size, decided, transform)
-        _write(
-            out / "contours" / f"{name}.json", lambda file: file.write(json.dumps(content).encode("utf-8"))
-        )
+        content = {"path": plain(path), "file": plain(file)} | _contours(size, decided, transform)
+        _write(out / "contours" / f"{name}.json", lambda to: to.write(json.dumps(content).encode("utf-8")))
 
 
 def _heatmap(path: str, size: tuple[int, int], decided: Decided, transform: Transform) -> Image.Image:
@@ -109,7 +143,7 @@ def _png16(values: np.ndarray, decided: Decided) -> Image.Image:
     return Image.fromarray(np.rint(65535 * scaled).astype(np.uint16))
 
 
-def _contours(path: str, size: tuple[int, int], decided: Decided, transform: Transform) -> dict[str, Any]:
+def _contours(size: tuple[int, int], decided: Decided, transform: Transform) -> dict[str, Any]:
     """Polygons in pixels of the image, from the map over the working square."""
     valid, whole = valid_region(transform, size), placement(transform, size)
     values = decided.prediction.map[valid.slices]
@@ -121,7 +155,6 @@ def _contours(path: str, size: tuple[int, int], decided: Decided, transform: Tra
 
     regions = regions_above(values, decided.pixel_threshold.value)
     return {
-        "path": os.fsencode(path).decode("utf-8", "replace"),
         "height": size[0],
         "width": size[1],
         "threshold": decided.pixel_threshold.value,
@@ -138,29 +171,14 @@ def _contours(path: str, size: tuple[int, int], decided: Decided, transform: Tra
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with files.writing(path, sync=False) as file:
         write(file)
-    os.replace(temporary, path)
 
 
-@contextlib.contextmanager
-def disk_errors(out: Path) -> Iterator[None]:
+def disk_errors(out: Path) -> contextlib.AbstractContextManager[None]:
     """Turns what a disk refuses into a `UserError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reasons = {
-            errno.ENOSPC: "the disk is full: free some space there",
-            errno.EDQUOT: "the quota is used up: free some space there",
-            errno.EACCES: "it may not be written: change its permissions",
-            errno.EROFS: "its file system is read-only: choose another --out",
-            errno.ENOTDIR: "a part of the path is a file: choose another --out",
-            errno.EEXIST: "there is a file of that name: choose another --out",
-        }
-        if error.errno not in reasons:
-            raise
-        raise UserError(
-            f"Predictions cannot be written to '{out}': {reasons[error.errno]}. What is there is kept; the "
-            "same command goes on from it."
-        ) from error
+    return files.disk_errors(
+        f"Results cannot be written to '{out}'",
+        otherwise="choose another --out",
+        after="What is there is kept; the same command goes on from it.",
+    )

@@ -14,6 +14,7 @@ from hgad_jax.errors import UserError
 from hgad_jax.evaluation.finite import refuse_not_finite
 from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.scoring.classes import class_probability
+from hgad_jax.scoring.decision import Decision
 from hgad_jax.scoring.threshold import Threshold, normalized
 
 UNKNOWN = "unknown"  # the class of an image that is like none of the classes
@@ -53,7 +54,13 @@ class Decided(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A trained model with the thresholds it decides by, for each class."""
+    """A trained model with the thresholds it decides by, for each class.
+
+    Attributes:
+      scorer: the model.
+      thresholds: of images whose class comes from where the scorer's mode says; those whose class is named
+        have their own, `scorer.given`.
+    """
 
     scorer: Scorer
     thresholds: tuple[Threshold, ...]
@@ -89,7 +96,7 @@ class Predictor(NamedTuple):
         Args:
           image: a path, a file open for reading, a Pillow image, or an array `[H, W]`, `[H, W, 3]` or
             `[H, W, 4]`.
-          class_name: of the image, where it is known.
+          class_name: of the image, where it is known; then all is as with `classes="given"`.
 
         Raises:
           UserError: the image cannot be read, or there is no such class.
@@ -152,18 +159,25 @@ class Predictor(NamedTuple):
         log_prob = np.asarray(evidence.class_log_prob, np.float64)
         log_prob = log_prob.reshape(len(batch), tiles, -1).sum(1)
         probabilities = class_probability(log_prob, scorer.calibration.temperature)
+        decision = self._decision(class_id is not None)
         return [
-            self._decide(scores, i, int(class_ids[i]), float(probabilities[i, class_ids[i]]))
+            self._decide(decision, scores, i, int(class_ids[i]), float(probabilities[i, class_ids[i]]))
             for i in range(count)
         ]
 
-    def _decide(self, scores, i: int, class_id: int, probability: float) -> Decided:
-        threshold = self.thresholds[class_id]
-        nearest, pixels = self.scorer.classes[class_id], self.scorer.pixel_thresholds[class_id]
+    def _decision(self, given: bool) -> Decision:
+        scorer = self.scorer
+        if given and scorer.mode != "given":
+            return scorer.given
+        return Decision(self.thresholds, scorer.pixel_thresholds, scorer.strangeness_limits)
+
+    def _decide(self, decision: Decision, scores, i: int, class_id: int, probability: float) -> Decided:
+        threshold, pixels = decision.thresholds[class_id], decision.pixel_thresholds[class_id]
+        nearest = self.scorer.classes[class_id]
         score = float(scores.image[i])
         anomalous = score > threshold.value
         # Of anomalous images only: a decision of its own would add its false alarms to those promised.
-        unknown = anomalous and bool(scores.strangeness[i] > self.scorer.strangeness_limits[class_id])
+        unknown = anomalous and bool(scores.strangeness[i] > decision.strangeness_limits[class_id])
         prediction = Prediction(
             score=score,
             normalized=float(normalized(score, threshold)),

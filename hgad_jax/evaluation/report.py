@@ -8,7 +8,6 @@ import html
 import importlib.metadata
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,8 +18,8 @@ from hgad_jax.evaluation.decided import Decided
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.heatmap import overlay
 from hgad_jax.evaluation.measure import COLUMNS
+from hgad_jax.evaluation.plain_names import plain
 from hgad_jax.evaluation.style import STYLE
-from hgad_jax.files import write_atomically
 from hgad_jax.scoring.threshold import Threshold
 from hgad_jax.training.workdir import config_as_json
 
@@ -38,13 +37,8 @@ _HEADS = {
 _PACKAGES = ("hgad_jax", "jax", "flax", "numpy", "pillow")
 
 
-def write_report(path: Path, evaluated: Evaluated) -> None:
-    """Writes the report, whole or not at all; about 150 KB a class, less where there are very many."""
-    write_atomically(path, render(evaluated))
-
-
 def render(evaluated: Evaluated) -> str:
-    """The report as HTML."""
+    """The report as HTML: about 150 KB a class, less where there are very many."""
     results, names = evaluated.results, evaluated.test.classes
     shown = [k for k in range(len(names)) if evaluated.test.of_class(k)]
     sections = [class_section.render(evaluated, k, unfolded=len(shown) <= _OPEN) for k in shown]
@@ -66,7 +60,7 @@ def render(evaluated: Evaluated) -> str:
 
 
 def _e(text: Any) -> str:
-    return html.escape(str(text), quote=True)
+    return html.escape(plain(str(text)), quote=True)
 
 
 def _subtitle(evaluated: Evaluated) -> str:
@@ -207,7 +201,7 @@ def _settings(evaluated: Evaluated) -> str:
     versions |= {"python": platform.python_version(), "devices": ", ".join(_devices())}
     config = json.dumps(config_as_json(evaluated.config), indent=2, sort_keys=True)
     return "".join(
-        f"<details><summary>{name}</summary><pre>{_e(text)}</pre></details>"
+        f"<details><summary>{name}</summary><pre>{html.escape(text)}</pre></details>"
         for name, text in (("Config", config), ("Versions", json.dumps(versions, indent=2)))
     )
 

@@ -14,7 +14,7 @@ from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.scoring.decision import decide, manual_value
+from hgad_jax.scoring.decision import Decision, decide, manual_value
 from hgad_jax.scoring.published import PublishedScore
 from hgad_jax.scoring.scores import Scores
 from hgad_jax.scoring.threshold import Threshold
@@ -32,6 +32,8 @@ from hgad_jax.training.setup import (
 
 __all__ = ["Scorer", "Scores", "load_scorer"]
 
+_ATTEMPTS = 5  # to read a checkpoint before training removes it
+
 
 class Scorer(NamedTuple):
     """A model restored from a checkpoint.
@@ -47,8 +49,10 @@ class Scorer(NamedTuple):
       thresholds: of image scores, for each class that an image may be scored as.
       pixel_thresholds: of pixel scores, likewise.
       strangeness_limits: `[K]`, above which an image is of no known class.
+      given: the same three for an image whose class is given, whatever the mode.
       calibration: what thresholds were taken from.
-      evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted.
+      evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted. Class ids
+        are those of images whose class is given: their likelihood is under that class in every mode.
       features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
       calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
         lie in the working square (`setup.visible_boxes`); None: everywhere.
@@ -67,6 +71,7 @@ class Scorer(NamedTuple):
     thresholds: tuple[Threshold, ...]
     pixel_thresholds: tuple[Threshold, ...]
     strangeness_limits: np.ndarray
+    given: Decision
     calibration: Calibration
     evidence: Callable
     features_evidence: Callable
@@ -118,6 +123,7 @@ def load_scorer(
         transform,
         mode,
         *decision,
+        given=decision if mode == "given" else decide(calibration, config, "given", len(names)),
         calibration=calibration,
         evidence=from_images,
         features_evidence=from_features,
@@ -138,6 +144,25 @@ def _refuse_unused_rate(threshold: str) -> None:
 
 
 def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+    """The newest checkpoint; if training goes on and removes it meanwhile, the one that is newest then."""
+    for _ in range(_ATTEMPTS):
+        steps = _steps(directory)
+        try:
+            return _newest(directory, config)
+        except (UserError, OSError):
+            if _steps(directory) == steps:
+                raise
+    raise UserError(
+        f"{directory}: training replaces its checkpoints faster than they can be read. Run the same command "
+        "when it has ended, or train with a higher config.train.checkpoint_every or keep_checkpoints."
+    )
+
+
+def _steps(directory: Path) -> list[str]:
+    return sorted(path.name for path in (directory / "checkpoints").glob("*") if path.name.isdigit())
+
+
+def _newest(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
@@ -161,11 +186,11 @@ def _restored_at(manager, step: int, config: Any) -> tuple[tuple[str, ...], int,
 def _evidence(
     model: Model, restored: dict[str, Any], mode: str, transform: Transform
 ) -> tuple[Callable, Callable]:
-    mix_classes = mode == "mixture"
     # Weights are arguments: as constants of the program they would be compiled into it.
     weights = restored["params"], restored["constants"]
 
     def look(params, constants, features, class_ids) -> Evidence:
+        mix_classes = mode == "mixture" and class_ids is None
         if class_ids is None and transform.tiles > 1 and model.num_classes > 1:
             class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
         return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hgad_jax import backbones, detectors
+from hgad_jax.data.class_names import name_problems
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.problems import ERROR, NOTE, Problem
 from hgad_jax.data.records import Record
@@ -18,6 +19,7 @@ from hgad_jax.scoring.decision import manual_value
 from hgad_jax.scoring.threshold import images_needed
 
 _SHOWN = 3  # classes in a line
+_ROUNDING = 1e-9  # of quotients: 0.3 / 0.1 is less than 3
 
 
 def problems(config: Any, classes: Sequence[str], records: Sequence[Record]) -> list[Problem]:
@@ -31,6 +33,7 @@ def problems(config: Any, classes: Sequence[str], records: Sequence[Record]) -> 
     counts = collections.Counter(record.class_name for record in records if record.split == "train")
     groups = num_clusters(config.data.classes)
     found = [*_of_classes(config, groups or len(classes)), *_of_keys(config, groups or len(classes))]
+    found += [*_of_window(config), *([] if groups else name_problems(classes))]
     if config.eval.window and all(record.split == "train" for record in records):
         found.append(
             _refusal(
@@ -117,6 +120,20 @@ def _of_keys(config: Any, num_classes: int) -> Iterator[Problem]:
         yield _refusal(
             f"config.train.keep is 'best', expected 'last': the detector {name} has no likelihood of levels "
             "to choose by"
+        )
+
+
+def _of_window(config: Any) -> Iterator[Problem]:
+    """A stability report in which nothing would be measured."""
+    window, every, epochs = tuple(config.eval.window), config.eval.every, config.train.epochs
+    if not window:
+        return
+    last = int(min(window[1], epochs) / every + _ROUNDING)  # evaluations are counted from 1 on
+    if last < 1 or last * every < window[0] - _ROUNDING:
+        yield _refusal(
+            f"config.eval.window is {window}, but no evaluation falls into it: there is one every {every:g} "
+            f"epochs (config.eval.every), up to epoch {epochs:g} (config.train.epochs)",
+            "Choose a window that training gets to, or () for none.",
         )
 
 

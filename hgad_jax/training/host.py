@@ -2,15 +2,22 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import platform
 from pathlib import Path
 
 import jax
 
-from hgad_jax.files import cache_root
+from hgad_jax.files import cache_root, expanded
 
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
+# Seconds. jaxlib 0.10.2 to 0.12 know these flags; one that it does not know would end the process.
+_PATIENCE = {
+    "--xla_cpu_collective_call_warn_stuck_timeout_seconds": 600,
+    "--xla_cpu_collective_call_terminate_timeout_seconds": 600,
+}
+_ACCELERATORS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
 def use_cores(batch_size: int | None = None) -> None:
@@ -25,6 +32,7 @@ def use_cores(batch_size: int | None = None) -> None:
     Args:
       batch_size: which the number of devices has to divide; None: any number does.
     """
+    _be_patient()
     given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if given or "JAX_NUM_CPU_DEVICES" in os.environ or jax.distributed.is_initialized():
         return
@@ -34,12 +42,27 @@ def use_cores(batch_size: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", devices)
 
 
+def _be_patient() -> None:
+    """Lets the cores of a busy machine wait for each other.
+
+    By itself XLA says after 20 seconds that a thread "may be stuck", and ends the process after 40 more.
+    """
+    accelerated = any(map(importlib.util.find_spec, _ACCELERATORS))  # whose XLA may know other flags
+    if (not accelerated or os.environ.get("JAX_PLATFORMS") == "cpu") and jax.__version_info__ < (0, 13):
+        given = os.environ.get("XLA_FLAGS", "")
+        ours = [f"{flag}={seconds}" for flag, seconds in _PATIENCE.items() if flag not in given]
+        os.environ["XLA_FLAGS"] = " ".join([given, *ours]).strip()
+
+
 def keep_compiled() -> None:
     """Keeps what jax compiles in the user's cache folder, so that the same program starts at once next time.
 
     `JAX_COMPILATION_CACHE_DIR` chooses another folder; empty, nothing is kept.
     """
-    if _COMPILED not in os.environ:
+    folder = os.environ.get(_COMPILED)
+    if folder and folder.startswith("~"):  # jax would make a folder of that name
+        jax.config.update("jax_compilation_cache_dir", str(expanded(folder)))
+    if folder is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_root() / "compiled" / _machine()))
 
 

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
@@ -19,6 +18,7 @@ from hgad_jax.data import Dataset, own
 from hgad_jax.detectors import Detector
 from hgad_jax.errors import UserError
 from hgad_jax.files import disk_errors, expanded
+from hgad_jax.progress_bar import progress_bar
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import (
     checkpoints,
@@ -224,14 +224,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     cache_bytes = sum(level.nbytes for level in data.cache.levels)
     log(describe_devices(mesh, config.train.batch_size, cache_bytes, schedule.steps - start))
     pace = Pace(schedule.steps, config.train.batch_size)
-    bar = tqdm(
-        total=schedule.steps,
-        initial=start,
-        desc="training",
-        unit="step",
-        dynamic_ncols=True,
-        disable=not first,
-    )
+    bar = progress_bar(total=schedule.steps, initial=start, desc="training", unit="step", disable=not first)
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
     metric_log = MetricLog(directory, start) if first else NoLog()
     with bar, contextlib.closing(metric_log), contextlib.closing(features):

@@ -118,6 +118,10 @@ class Stability:
             },
         }
         write_atomically(self._directory / FILE, json.dumps(result, indent=2) + "\n")
+        if not measured:
+            self._log(
+                f"Training has ended before config.eval.window, {tuple(self._config.eval.window)}: no figures"
+            )
         for name, v in values.items():
             self._log(
                 f"Test {name} over {len(v)} evaluations in epochs {result['window'][0]:g} to "

@@ -17,22 +17,24 @@ from trees import ROOT, SIDE, add_class, crop, save, tiny_config
 
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import predict as module
-from hgad_jax.evaluation.inputs import list_images
+from hgad_jax.evaluation.inputs import InputImage, State, list_images
+from hgad_jax.evaluation.plain_names import original
 from hgad_jax.evaluation.predict import predict
 from hgad_jax.evaluation.prediction_files import Outputs
 from hgad_jax.evaluation.predictor import Predictor
-from hgad_jax.evaluation.score_table import COLUMNS, ScoreTable
+from hgad_jax.evaluation.score_table import COLUMNS, Row, ScoreTable
 from hgad_jax.scoring.threshold import normalized
 from hgad_jax.training.loop import train
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A run over two classes, and new images of them in folders."""
+    """A run over two classes, calibrated for every mode, and new images of them in folders."""
     place = tmp_path_factory.mktemp("predict")
     for name in ("brick", "grass"):
         add_class(place / "data", name)
-    train(tiny_config(place / "data", train__epochs=0.0), place / "run")
+    settings = {"train__epochs": 0.0, "scoring__classes": "mixture"}
+    train(tiny_config(place / "data", **settings), place / "run")
     rng = np.random.default_rng(7)
     for number, name in enumerate(("brick", "grass")):
         for i in range(3):
@@ -53,11 +55,11 @@ def loaded_once():
 
 @pytest.fixture(scope="module")
 def predictor(place):
-    return Predictor.load(place / "run")
+    return Predictor.load(place / "run", classes="inferred")
 
 
 def rows(out):
-    with (out / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (out / "scores.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -68,9 +70,9 @@ def pixel_threshold(predictor, row):
 
 def run(place, out, *inputs, **options):
     lines = []
-    done = predict(
-        place / "run", [str(i) for i in inputs or [place / "new"]], out, log=lines.append, **options
-    )
+    images = [str(i) for i in inputs or [place / "new"]]
+    options = {"classes": "inferred"} | options
+    done = predict(place / "run", images, out, log=lines.append, **options)
     return done, "\n".join(lines)
 
 
@@ -215,7 +217,7 @@ def test_unreadable_files_are_listed_and_the_others_scored(place, tmp_path):
     shutil.copytree(place / "new" / "brick", images)
     (images / "1.png").write_bytes((images / "1.png").read_bytes()[:300])
     (images / "text.png").write_text("no image")
-    (images / "line\nbreak.png").write_bytes((images / "0.png").read_bytes())
+    (images / "line\nbreak.png").write_text("no image either")
     (images / "notes.txt").write_text("")
     out = tmp_path / "out"
     done, said = run(place, out, images)
@@ -248,7 +250,7 @@ def test_names_neither_collide_nor_leave_the_folder_nor_compute(place, tmp_path,
     table = rows(tmp_path / "out")
     assert not any(row["path"].startswith(("=", "+", "-", "@")) for row in table)
     assert {"./=1+1.png", "./@sum.png", "./-2.png"} <= {row["path"] for row in table}
-    assert all(os.path.samefile(row["path"], source) or os.path.exists(row["path"]) for row in table)
+    assert all(os.path.samefile(original(row["path"]), original(row["file"])) for row in table)
     files = {path.name for path in (tmp_path / "out" / "maps").iterdir()}
     assert files == {f"{row['output']}.npy" for row in table}
     assert len(files) == 7
@@ -272,8 +274,8 @@ def test_links_to_folders_are_followed_once(place, tmp_path):
     (images / "link").symlink_to(tmp_path / "elsewhere")
     (images / "same").symlink_to(tmp_path / "elsewhere")
     (images / "below" / "up").symlink_to("..")
-    found, _ = list_images([str(images)])
-    parts = {os.path.relpath(os.path.dirname(path), images) for path in found}
+    found = list_images([str(images)]).images
+    parts = {os.path.relpath(os.path.dirname(image.path), images) for image in found}
     assert len(found) == 8
     assert parts == {"below/deep", "link"}
 
@@ -298,7 +300,8 @@ def test_the_name_of_a_class_is_no_formula_either(tmp_path, predictor):
     prediction = predictor(image)
     with contextlib.closing(table):
         for name, nearest in (("=A1", "=A1"), ("unknown", "unknown"), ("unknown", "-5V")):
-            table.append([("x.png", prediction._replace(class_name=name, nearest_class=nearest))])
+            found = prediction._replace(class_name=name, nearest_class=nearest)
+            table.append([Row(InputImage("x.png", f"/{nearest}.png"), State("1", "now"), found)])
     found = rows(tmp_path)
     assert [row["class"] for row in found] == ["'=A1", "unknown", "unknown"]
     assert [row["note"] for row in found] == ["", "", "unlike any class of the model; scored as -5V"]
@@ -343,9 +346,10 @@ def manual(place, tmp_path):
 
 def test_a_threshold_of_the_config_may_be_taken_back(place, manual, tmp_path, predictor):
     images = [str(place / "new" / "brick")]
-    done = predict(manual, images, tmp_path / "a", log=lambda line: None)
+    quiet = {"classes": "inferred", "log": lambda line: None}
+    done = predict(manual, images, tmp_path / "a", **quiet)
     assert (done.scored, done.anomalous) == (4, 0)
-    done = predict(manual, images, tmp_path / "b", threshold="conformal", log=lambda line: None)
+    done = predict(manual, images, tmp_path / "b", threshold="conformal", **quiet)
     assert done.anomalous > 0
     assert {row["threshold"] for row in rows(tmp_path / "b")} <= {
         f"{t.value:.6g}" for t in predictor.thresholds
@@ -393,6 +397,36 @@ def test_a_class_may_be_named(place, tmp_path):
         run(place, tmp_path / "b", class_name="cable")
 
 
+@pytest.mark.parametrize("mode", ["given", "inferred", "mixture"])
+def test_a_class_named_from_python_is_the_same_as_on_the_command_line(place, tmp_path, mode):
+    """Images of the class, which are good, and of another product, which are not."""
+    run(place, tmp_path, class_name="brick", outputs=Outputs(maps="npy"))
+    predictor = Predictor.load(place / "run", classes=mode)
+    for row in rows(tmp_path)[::2]:
+        found = predictor(row["path"], class_name="brick")
+        assert found.score == pytest.approx(float(row["score"]), rel=1e-5, abs=1e-5)
+        assert found.threshold == pytest.approx(float(row["threshold"]), rel=1e-5)
+        assert found.normalized == pytest.approx(float(row["normalized"]), abs=1e-5)
+        assert (found.class_name, str(found.anomalous).lower()) == (row["class"], row["anomalous"])
+        assert found.nearest_class == "brick"
+        np.testing.assert_allclose(found.map, np.load(tmp_path / "maps" / f"{row['output']}.npy"), atol=1e-4)
+    assert {row["anomalous"] for row in rows(tmp_path) if "grass" in row["path"]} == {"true"}
+
+
+def test_modes_differ_so_that_the_test_above_says_something(place, predictor):
+    mixture = Predictor.load(place / "run", classes="mixture")
+    grass = str(place / "new" / "grass" / "0.png")
+    assert mixture(grass).score < mixture(grass, class_name="brick").score - 1
+    inferred, given = predictor.thresholds, predictor.scorer.given.thresholds
+    assert predictor(grass, class_name="grass").threshold == given[1].value
+    assert predictor(grass).threshold == inferred[1].value
+    lower = tuple(threshold._replace(value=threshold.value - 1) for threshold in given)
+    scorer = predictor.scorer._replace(given=predictor.scorer.given._replace(thresholds=lower))
+    changed = predictor._replace(scorer=scorer)
+    assert changed(grass, class_name="grass").threshold == given[1].value - 1
+    assert changed(grass).threshold == inferred[1].value
+
+
 def test_a_product_that_the_model_does_not_know_is_said_to_be_unknown(place, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(4):
@@ -431,9 +465,9 @@ def test_a_table_that_is_none_of_ours_is_refused(place, tmp_path):
 
 def test_a_folder_that_cannot_be_written(place, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Predictions cannot be written"):
+    with pytest.raises(UserError, match="Results cannot be written"):
         run(place, tmp_path / "file" / "out")
-    with pytest.raises(UserError, match="Predictions cannot be written"):
+    with pytest.raises(UserError, match="Results cannot be written"):
         run(place, tmp_path / "file")
 
 

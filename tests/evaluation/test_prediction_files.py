@@ -23,8 +23,8 @@ def decided(values):
 def written(tmp_path, values, size, transform):
     """What is in the contours' file."""
     (tmp_path / "contours").mkdir(exist_ok=True)
-    write_outputs(tmp_path, Outputs(contours=True), "a.png", size, decided(values), transform)
-    return json.loads((tmp_path / "contours" / f"{output_name('a.png')}.json").read_text())
+    write_outputs(tmp_path, Outputs(contours=True), "a.png", "/a.png", size, decided(values), transform)
+    return json.loads((tmp_path / "contours" / f"{output_name('/a.png')}.json").read_text())
 
 
 @pytest.mark.parametrize(

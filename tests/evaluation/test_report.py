@@ -11,7 +11,7 @@ from trees import add_class
 
 from hgad_jax.evaluation import gallery
 from hgad_jax.evaluation.class_section import likelihoods
-from hgad_jax.evaluation.report import render, write_report
+from hgad_jax.evaluation.report import render
 
 VOID = ("meta", "img", "br", "stop")
 
@@ -121,12 +121,6 @@ def test_contents_lead_to_every_class(page):
 
 def test_size_is_bounded(three):
     assert len(render(three).encode()) < 3 * 150_000 + 20_000
-
-
-def test_it_is_written_whole(three, tmp_path):
-    write_report(tmp_path / "report.html", three)
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(three)
 
 
 def test_without_thresholds_or_masks(tmp_path):

@@ -10,12 +10,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NoReturn
-
-from tqdm import tqdm
+from typing import Any, NoReturn
 
 from hgad_jax.data.datasets.items import files
 from hgad_jax.errors import UserError
+from hgad_jax.progress_bar import progress_bar
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError)
@@ -41,7 +40,7 @@ def unpack(archive: str, folder: str, suffixes: Sequence[str]) -> None:
         raise UserError("Unpacking safely needs Python 3.11.4 or newer: update Python, or unpack by hand.")
     unpacker = _unzip if archive.lower().endswith(".zip") else _untar
     try:
-        with tqdm(
+        with progress_bar(
             total=os.path.getsize(archive),
             desc=f"unpacking {os.path.basename(archive)}",
             unit="B",
@@ -58,7 +57,7 @@ def unpack(archive: str, folder: str, suffixes: Sequence[str]) -> None:
         ) from error
 
 
-def _untar(archive: str, folder: str, wanted: Callable[[str], bool], bar: tqdm) -> None:
+def _untar(archive: str, folder: str, wanted: Callable[[str], bool], bar: Any) -> None:
     with open(archive, "rb") as file, tarfile.open(fileobj=file, mode="r:*") as tar:
         for member in tar:
             _check_name(archive, member.name)
@@ -69,7 +68,7 @@ def _untar(archive: str, folder: str, wanted: Callable[[str], bool], bar: tqdm) 
             bar.update(file.tell() - bar.n)
 
 
-def _unzip(archive: str, folder: str, wanted: Callable[[str], bool], bar: tqdm) -> None:
+def _unzip(archive: str, folder: str, wanted: Callable[[str], bool], bar: Any) -> None:
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():
             _check_name(archive, member.filename)

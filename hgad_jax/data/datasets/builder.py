@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
-from tqdm import tqdm
 
 from hgad_jax.data.datasets import archives, index
 from hgad_jax.data.datasets.items import Item, listed, locate, paths, refuse_links
 from hgad_jax.data.datasets.spec import Spec
 from hgad_jax.errors import UserError
+from hgad_jax.progress_bar import progress_bar
 
 _SHARD_EXAMPLES = 4096  # per file
 _WRITER = "group_size:1,uncompressed"  # each example can be read alone; images are compressed already
@@ -82,7 +82,7 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             refuse_links(folder, paths(items))
         items = [item for item in items if item.class_name in self.spec.classes]
         self._check_space(items)
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=sum(item.count for item in items), desc=f"preparing {self.name}", unit="image", disable=None
         )
         source = index.source_key(root, source_suffixes(self.spec))

@@ -1,0 +1,214 @@
+"""The exit status of every command, whatever happens in it."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from trees import ROOT, save
+
+from hgad_jax import exit_status
+from hgad_jax.backbones import __main__ as backbones
+from hgad_jax.data import __main__ as data
+from hgad_jax.errors import Interrupted, UserError
+from hgad_jax.exit_status import status_of
+
+HAPPENS = {
+    "a mistake": (UserError("Mend this."), 2, "error: Mend this."),
+    "a full disk": (OSError(errno.ENOSPC, "No space left", "/o"), 2, "'/o' cannot be .*disk is full"),
+    "a full disk, to numpy": (OSError("48 requested and 4 written"), 2, "cannot be .*disk is full"),
+    "a quota": (OSError(errno.EDQUOT, "Disk quota exceeded"), 2, "Disk quota.*Make room"),
+    "a disk that is read only": (
+        OSError(errno.EROFS, "Read-only file system", "/o"),
+        2,
+        "'/o' cannot be .*read-only",
+    ),
+    "no permission": (PermissionError(errno.EACCES, "Permission denied", b"\xff"), 2, "Permission denied"),
+    "a broken disk": (OSError(errno.EIO, "Input/output error", "x"), 2, "'x' cannot be .*disk fails"),
+    "too many files": (OSError(errno.EMFILE, "Too many open files", "x"), 2, "ulimit -n"),
+    "too little memory": (
+        MemoryError("Unable to allocate 9. GiB"),
+        2,
+        "too little memory .Unable to all",
+    ),
+    "too little of a device's": (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2, "too little memory"),
+    "a closed pipe": (BrokenPipeError(errno.EPIPE, "Broken pipe"), 2, "Nobody reads the output any more"),
+    "Ctrl-C": (KeyboardInterrupt(), 2, "error: Interrupted. The same command goes on"),
+    "SIGTERM": (Interrupted("saved."), 75, "stopped: saved."),
+    "a fault": (
+        KeyError("lost"),
+        3,
+        r"(?s)Traceback.*KeyError: 'lost'\nerror: This is a fault of .*numpy",
+    ),
+    "a lost file": (FileNotFoundError(errno.ENOENT, "No such file"), 3, "(?s)Traceback.*This is a fault of"),
+}
+
+
+def command(happens):
+    def run(*arguments, **settings):
+        raise HAPPENS[happens][0]
+
+    return run
+
+
+def check(happens, status, said):
+    _, expected, pattern = HAPPENS[happens]
+    assert status == expected, said
+    assert re.search(pattern, said), said
+    assert ("Traceback" in said) == (expected == 3)
+
+
+@pytest.mark.parametrize("happens", HAPPENS)
+def test_what_happens_has_a_status_and_a_sentence(happens, capsys):
+    check(happens, status_of(command(happens)), capsys.readouterr().err)
+
+
+MODULES = {
+    "check": (data.main, ["check", "nowhere"], data.own, "scan"),
+    "prepare": (data.main, ["prepare", "btad"], data.prepare, "load"),
+    "fetch": (backbones.main, ["fetch", "resnet18.tv_in1k"], backbones, "fetch"),
+    "list": (backbones.main, ["list"], backbones, "markdown_table"),
+}
+
+
+@pytest.mark.parametrize("happens", HAPPENS)
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_that_is_a_command(name, happens, monkeypatch, capsys):
+    main, arguments, module, function = MODULES[name]
+    monkeypatch.setattr(module, function, command(happens))
+    check(happens, main(arguments), capsys.readouterr().err)
+
+
+# In one process for all: each start of Python with jax takes seconds.
+SCRIPT = """
+import contextlib, importlib, io, json, sys
+sys.path[:0] = [{root!r}, {root!r} + "/tests"]
+import test_exit_status as tests
+from hgad_jax import cli
+
+name, module, function = sys.argv[1:4]
+sys.argv = [name + ".py", *sys.argv[4:]]
+script = importlib.import_module(name)
+found = {{}}
+for happens in tests.HAPPENS:
+    setattr(importlib.import_module(module), function, tests.command(happens))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            cli.run(script.main, arguments=name == "predict")
+        except SystemExit as end:
+            found[happens] = (end.code, said.getvalue())
+print(json.dumps(found))
+"""
+SCRIPTS = {
+    "train": ("hgad_jax.training.loop", "train", "--config=configs/hgad_folder.py", "--workdir=run"),
+    "eval": ("hgad_jax.evaluation.evaluate", "evaluate", "--workdir=run"),
+    "predict": ("hgad_jax.evaluation.predict", "predict", "--workdir=run", "--out=out", "--input=in"),
+}
+
+
+def python(*arguments, **settings):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        **{"capture_output": True, "text": True, "cwd": ROOT, "env": environment} | settings,
+    )
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script(name):
+    done = python("-c", SCRIPT.format(root=str(ROOT)), name, *SCRIPTS[name])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.keys() == HAPPENS.keys()
+    for happens, (status, said) in found.items():
+        check(happens, status, said)
+
+
+COMMANDS = {
+    "train.py": ["train.py"],
+    "eval.py": ["eval.py"],
+    "predict.py": ["predict.py"],
+    "data": ["-m", "hgad_jax.data"],
+    "backbones": ["-m", "hgad_jax.backbones"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_no_failure_and_what_is_mistyped_is(name):
+    asked = python(*COMMANDS[name], "--help")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert "usage" in asked.stdout.lower() or "--workdir" in asked.stdout
+    wrong = python(*COMMANDS[name], "--halp=1")
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+
+
+@pytest.fixture
+def check_of_a_folder(tmp_path):
+    """A command that prints some lines and is done."""
+    save(tmp_path / "part" / "train" / "good" / "a.png", np.zeros((8, 8), np.uint8))
+    return ["-m", "hgad_jax.data", "check", tmp_path]
+
+
+@pytest.mark.parametrize("command", ["script", "module"])
+def test_an_output_that_nobody_reads(command, check_of_a_folder):
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ["eval.py", "--help"] if command == "script" else check_of_a_folder
+    done = python(*arguments, capture_output=False, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.returncode == 2
+    assert "Nobody reads the output any more" in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no disk that is always full")
+def test_an_output_that_is_full(check_of_a_folder):
+    with open("/dev/full", "w") as full:
+        done = python(*check_of_a_folder, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+
+
+def test_no_output_at_all(check_of_a_folder):
+    def close():
+        os.close(1)
+        os.close(2)
+
+    assert python(*check_of_a_folder, capture_output=False, preexec_fn=close).returncode == 0
+
+
+def test_sigterm_while_a_command_runs(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert status_of(lambda: os.kill(os.getpid(), signal.SIGTERM)) == exit_status.STOPPED
+    assert "goes on from what is finished" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread(capsys):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(status_of(lambda: 1)))
+    thread.start()
+    thread.join()
+    assert found == [1]
+
+
+def test_a_device_that_is_not_there():
+    code = "from hgad_jax.exit_status import status_of\nimport jax, sys\nsys.exit(status_of(jax.devices))"
+    done = python("-c", code, env=os.environ | {"JAX_PLATFORMS": "nope"})
+    assert done.returncode == 2
+    assert "Is JAX_PLATFORMS=nope in the environment what is meant?" in done.stderr
+
+
+def test_check_finds_images_that_cannot_be_used(tmp_path, capsys):
+    save(tmp_path / "part" / "train" / "good" / "a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "part" / "train" / "good" / "b.png").write_text("")
+    assert data.main(["check", str(tmp_path)]) == exit_status.SOME_UNUSABLE
+    assert "b.png" in capsys.readouterr().out
+    assert data.main(["check", str(tmp_path / "nowhere")]) == exit_status.USERS
