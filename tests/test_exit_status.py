@@ -152,7 +152,9 @@ def test_help_is_no_failure_and_what_is_mistyped_is(name):
 @pytest.fixture
 def check_of_a_folder(tmp_path):
     """A command that prints some lines and is done."""
-    save(tmp_path / "part" / "train" / "good" / "a.png", np.zeros((8, 8), np.uint8))
+    for value in range(4):
+        pixels = (np.arange(64, dtype=np.uint8) + value).reshape(8, 8)
+        save(tmp_path / "part" / "train" / "good" / f"{value}.png", pixels)
     return ["-m", "hgad_jax.data", "check", tmp_path]
 
 
