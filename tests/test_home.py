@@ -18,7 +18,6 @@ from hgad_jax.evaluation.inputs import list_images
 from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.training import host, workdir
 from hgad_jax.training.loop import train
-from hgad_jax.training.setup import cache_directory
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +46,7 @@ def test_the_folder_of_a_run(home):
 def test_images_and_datasets(home, capsys):
     save(home / "in" / "a.png", np.zeros((4, 4), np.uint8))
     assert [image.file for image in list_images(["~/in"]).images] == [str(home / "in" / "a.png")]
-    add_class(home / "images", "brick", good=2, test=1)
+    add_class(home / "images", "brick", good=4, test=1)
     assert data.main(["check", "~/images"]) == 0
     assert data.main(["check", "--normal-dir", "~/images/brick/train/good"]) == 0
     capsys.readouterr()
@@ -67,13 +66,8 @@ def test_weights_and_caches(home, monkeypatch):
     assert absolute_source("~/w.pth") == str(home / "w.pth")
     with pytest.raises(UserError, match=f"no weights file {home}/w.pth"):
         read_weights(None, "~/w.pth")
-    config = tiny_config("data", cache="~/cache")
-    assert cache_directory(config, Path("run")) == str(home / "cache")
     monkeypatch.setenv("HGAD_JAX_CACHE", "~/mine")
     assert store_folder() == home / "mine" / "backbones"
-    monkeypatch.delenv("HGAD_JAX_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "~/xdg")
-    assert store_folder() == home / "xdg" / "hgad_jax" / "backbones"
 
 
 def test_compiled_programs(home, monkeypatch):

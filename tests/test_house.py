@@ -14,8 +14,8 @@ MODULES = {
 # Lowest first: a room may import from those above it in this list only, and rooms of one line not each other.
 FLOORS = (
     ("errors",),
-    ("disk", "files", "precision"),
-    ("resize",),
+    ("files", "mistyped", "precision", "progress_bar"),
+    ("disk", "exit_status", "resize"),
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),
     ("config",),

@@ -11,7 +11,7 @@ import numpy as np
 
 from hgad_jax.data.contents import of_labelled
 from hgad_jax.errors import UserError
-from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good, undecided
+from hgad_jax.evaluation.decided import Decided, decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.latents import latent_normality
@@ -21,12 +21,13 @@ from hgad_jax.evaluation.prediction_files import disk_errors
 from hgad_jax.evaluation.published import comparison
 from hgad_jax.evaluation.report import render
 from hgad_jax.evaluation.run_dataset import run_dataset
-from hgad_jax.evaluation.scored import score_calibrated, score_paper
-from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.evaluation.scored import Scored, score_calibrated, score_paper
+from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.evaluation.table import format_table
 from hgad_jax.evaluation.unchanged import unchanged
 from hgad_jax.files import expanded, locked, write_atomically
 from hgad_jax.metrics.bootstrap import LEVEL
+from hgad_jax.scoring.threshold import Threshold
 from hgad_jax.training import workdir
 from hgad_jax.training.setup import cache_directory
 
@@ -79,37 +80,14 @@ def evaluate(
     directory = workdir.local_path(directory)
     protocol = protocol or workdir.load_config(directory).scoring.protocol
     scorer = load_scorer(directory, classes=_classes(protocol, classes))
-    classes = scorer.mode
     dataset = run_dataset(scorer, directory, log, root=root)
     out = expanded(out or directory / "eval")
-    spool = _existing(out)
     with ExitStack() as files:
-        opened = open_eval_set(dataset, split, scorer.classes, scorer.transform, spool)
-        files.enter_context(unchanged(opened.records))
-        test = files.enter_context(opened)
-        _check_space(test, spool)
-        ks = latent_normality(scorer, test) if normality else None  # first: it may be refused
-        score = score_paper if protocol == "paper" else score_calibrated
-        scored = score(scorer, test, test.labels if classes == "given" else None, files, spool)
-        measured = measure(test, scored, spool, replicates=replicates, seed=_SEED)
-        if protocol == "paper":  # scores of another kind than those that thresholds were taken from
-            decided = undecided(scored)
-            scales = tuple(scale_of_good(test, scored, k) for k in range(len(test.classes)))
-        else:
-            decided = decide(scored, scorer.thresholds, scorer.strangeness_limits)
-            scales = scorer.pixel_thresholds
-        for name, counts in decision_counts(test, decided).items():
-            measured.classes[name].update(counts)
-        results = {
-            "protocol": protocol,
-            "class_of_test_images": classes,
-            "dataset": dataset.name,
+        test = open_eval_set(dataset, split, scorer.classes, scorer.transform, _existing(out))
+        files.enter_context(unchanged(test.records))
+        head = {
+            **{"protocol": protocol, "class_of_test_images": scorer.mode, "dataset": dataset.name},
             "split": split,
-            "step": scorer.step,
-            "class_accuracy": None if classes == "given" else float(np.mean(scored.class_ids == test.labels)),
-            "classes": measured.classes,
-            "mean": measured.mean,
-            "pooled": measured.pooled,
             "contents": of_labelled(
                 test.records,
                 cache_directory(scorer.config, directory),
@@ -117,32 +95,64 @@ def evaluate(
             ),
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
-        if ks:
-            results["ks"] = ks
-        if figures := published or comparison(scorer.config):
-            results["published"] = dict(figures)
-        evaluated = Evaluated(scorer.config, test, scored, measured, decided, scales, results)
+        figures = published or comparison(scorer.config)
+        head |= {"published": dict(figures)} if figures else {}
+        evaluated = _evaluated(scorer, files.enter_context(test), head, _existing(out), files, normality)
         page = render(evaluated) if report else None
-    written = _write(out, results, page)
-    log(format_table(plain_json(results)))
-    if ks:
-        each = ", ".join(f"{level:.4f}" for level in ks["levels"])
-        log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
-    for path in written:
-        log(f"Written to {path}")
-    return results
+    _write(out, evaluated.results, page, log)
+    return evaluated.results
 
 
-def _write(out: Path, results: dict[str, Any], page: str | None) -> list[Path]:
-    """Writes the results, and the report if there is one: those of one evaluation, if several end at once."""
+def _evaluated(
+    scorer: Scorer, test: EvalSet, head: dict[str, Any], spool: Path, files: ExitStack, normality: bool
+) -> Evaluated:
+    """Scores the images and measures; `head` is what is known of the results before."""
+    _check_space(test, spool)
+    ks = latent_normality(scorer, test) if normality else None  # first: it may be refused
+    protocol = head["protocol"]
+    score = score_paper if protocol == "paper" else score_calibrated
+    scored = score(scorer, test, test.labels if scorer.mode == "given" else None, files, spool)
+    measured = measure(test, scored, spool, replicates=head["bootstrap"]["replicates"], seed=_SEED)
+    decided, scales = _decided(scorer, test, scored, protocol)
+    for name, counts in decision_counts(test, decided).items():
+        measured.classes[name].update(counts)
+    results = head | {
+        "step": scorer.step,
+        "class_accuracy": _accuracy(scorer, test, scored),
+        **{"classes": measured.classes, "mean": measured.mean, "pooled": measured.pooled},
+        **({"ks": ks} if ks else {}),
+    }
+    return Evaluated(scorer.config, test, scored, measured, decided, scales, results)
+
+
+def _accuracy(scorer: Scorer, test: EvalSet, scored: Scored) -> float | None:
+    """Share of images whose class is found; None where it is given."""
+    return None if scorer.mode == "given" else float(np.mean(scored.class_ids == test.labels))
+
+
+def _decided(
+    scorer: Scorer, test: EvalSet, scored: Scored, protocol: str
+) -> tuple[Decided, tuple[Threshold, ...]]:
+    """What the thresholds make of the scores, and what the colours of heat maps are anchored to."""
+    if protocol == "paper":  # scores of another kind than those that thresholds were taken from
+        return undecided(scored), tuple(scale_of_good(test, scored, k) for k in range(len(test.classes)))
+    return decide(scored, scorer.thresholds, scorer.strangeness_limits), scorer.pixel_thresholds
+
+
+def _write(out: Path, results: dict[str, Any], page: str | None, log: Callable[[str], None]) -> None:
+    """Writes the results and the report, those of one evaluation if several end at once, and tells."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / _LOCK):
-            files = {"results.json": json.dumps(plain_json(results), indent=2) + "\n"}
-            files |= {"report.html": page} if page else {}
-            for name, text in files.items():
-                write_atomically(out / name, text)
-    return [out / name for name in files]
+            write_atomically(out / "results.json", json.dumps(plain_json(results), indent=2) + "\n")
+            if page:
+                write_atomically(out / "report.html", page)
+    log(format_table(plain_json(results)))
+    if ks := results.get("ks"):
+        each = ", ".join(f"{level:.4f}" for level in ks["levels"])
+        log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
+    for name in ("results.json", *(["report.html"] if page else [])):
+        log(f"Written to {out / name}")
 
 
 def _classes(protocol: str, classes: str | None) -> str | None:

@@ -84,12 +84,10 @@ def predict(
     """
     directory, out = workdir.local_path(directory), files.expanded(out)
     inputs = list_images(inputs)
-    if class_name is not None:
-        classes = "given"
     best_f1 = threshold == F1_MAX
     predictor = Predictor.load(
         directory,
-        classes=classes,
+        classes=classes if class_name is None else "given",
         threshold=CONFORMAL if best_f1 else threshold,  # for classes without labelled images
         false_alarm_rate=false_alarm_rate,
     )
@@ -97,15 +95,7 @@ def predict(
     if best_f1:
         thresholds = f1_max_thresholds(predictor.scorer, directory, log, root=root)
         predictor = predictor._replace(thresholds=thresholds)
-    config = predictor.scorer.config
-    for line in describe_thresholds(
-        predictor.scorer.classes, predictor.thresholds, config.calibration.false_alarm_rate
-    ):
-        log(line)
-    if inputs.others:
-        log(f"{inputs.others} files in the folders given are no images by their names: left out")
-    if inputs.written:
-        log(f"{inputs.written} images that predict.py wrote, results of earlier predictions: left out")
+    _announce(predictor, inputs, log)
     with prediction_files.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with files.locked(out / _LOCK, wait=False) as held:
@@ -117,11 +107,19 @@ def predict(
             prediction_files.prepare(out, outputs)
             with contextlib.closing(table):
                 done = _score_all(predictor, inputs, table, out, outputs, class_id)
-    _report(done, out, log)
-    if done.clipped:
-        limits = beyond(predictor.scorer.transform)
-        log(f"{done.clipped} images have values {limits}, which were taken for it: compare their exposure")
+    _report(done, out, predictor, log)
     return done
+
+
+def _announce(predictor: Predictor, inputs: Inputs, log: Callable[[str], None]) -> None:
+    scorer = predictor.scorer
+    rate = scorer.config.calibration.false_alarm_rate
+    for line in describe_thresholds(scorer.classes, predictor.thresholds, rate):
+        log(line)
+    if inputs.others:
+        log(f"{inputs.others} files in the folders given are no images by their names: left out")
+    if inputs.written:
+        log(f"{inputs.written} images that predict.py wrote, results of earlier predictions: left out")
 
 
 def _settings(predictor: Predictor, outputs: Outputs, class_name: str | None) -> dict[str, Any]:
@@ -224,7 +222,7 @@ def _batches(images: Iterator[_Image], size: int) -> Iterator[list[_Image]]:
         yield batch
 
 
-def _report(done: Done, out: Path, log: Callable[[str], None]) -> None:
+def _report(done: Done, out: Path, predictor: Predictor, log: Callable[[str], None]) -> None:
     changed = f" ({done.changed} of them again, since they have changed)" if done.changed else ""
     earlier = f", {done.skipped} scored before" if done.skipped else ""
     log(
@@ -232,9 +230,11 @@ def _report(done: Done, out: Path, log: Callable[[str], None]) -> None:
         + (f", {done.unknown} of them unlike any class of the model" if done.unknown else "")
         + f". Written to {out / SCORES}"
     )
-    if not done.unreadable:
-        return
-    log(f"{done.unreadable} files cannot be read and have no row (all of them: {out / UNREADABLE}):")
-    with (out / UNREADABLE).open(encoding="utf-8") as file:
-        for _, line in zip(range(_SHOWN), file, strict=False):
-            log(f"  {line.rstrip()}")
+    if done.clipped:
+        limits = beyond(predictor.scorer.transform)
+        log(f"{done.clipped} images have values {limits}, which were taken for it: compare their exposure")
+    if done.unreadable:
+        log(f"{done.unreadable} files cannot be read and have no row (all of them: {out / UNREADABLE}):")
+        with (out / UNREADABLE).open(encoding="utf-8") as file:
+            for _, line in zip(range(_SHOWN), file, strict=False):
+                log(f"  {line.rstrip()}")

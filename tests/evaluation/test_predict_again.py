@@ -183,7 +183,8 @@ def test_two_at_once_in_one_folder(place):
 
 HOLD = """
 import sys, time
-with one_writer(sys.argv[1]):
+from hgad_jax.files import locked
+with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
 """
