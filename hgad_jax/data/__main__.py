@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,7 +111,9 @@ def _config(arguments: Sequence[str]) -> Any:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "As of train.py.", flag_values=values, sys_argv=argv)
     try:
-        values(argv)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
+            values(argv)
         return values["config"].value.copy_and_resolve_references()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"--config: {' '.join(str(error).split())}") from error

@@ -1,6 +1,7 @@
 """What is white in images of more than 8 bits: found once for a dataset, said, and the same everywhere."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -111,7 +112,8 @@ def camera(tmp_path):
         for i in range(6):
             image = rng.integers(0, 1000 + 2000 * number, (24, 24)).astype(np.uint16)
             save(tmp_path / "data" / name / "train" / "good" / f"{i}.png", image)
-    save(tmp_path / "data" / "nut" / "test" / "glare" / "0.png", np.full((24, 24), 9000, np.uint16))
+    glare = np.arange(9000 - 24 * 24, 9000, dtype=np.uint16).reshape(24, 24) + 1
+    save(tmp_path / "data" / "nut" / "test" / "glare" / "0.png", glare)
     return tmp_path / "data"
 
 
@@ -138,8 +140,9 @@ def test_white_is_found_in_good_training_images_and_said_by_check_and_training(c
     assert main(["check", str(camera)]) == 1, "a warning"
     report = capsys.readouterr().out
     assert said in report
-    assert warned.removeprefix("Warning: ") in report
-    assert main(["check", str(camera), "--white-level=9000"]) == 0
+    where, summary = re.search("'(.*)'", warned)[0], warned.removeprefix("Warning: ").split(":")[0]
+    assert re.search(rf"{re.escape(summary)}:\n +{re.escape(where)}\n", report)
+    assert main(["check", str(camera), "--config.data.white_level=9000"]) == 0
     assert (
         "White is 9000 (no camera's full range) in images of 16 bits, as config.data"
         in capsys.readouterr().out
@@ -205,12 +208,12 @@ def test_other_types_with_a_range(tmp_path, capsys):
 
 def test_a_run_does_not_go_on_with_another_white(camera, tmp_path):
     config, _, _ = usable(camera, tmp_path)
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / "config.json").write_text(json.dumps(config.to_dict()))
     assert usable(camera, tmp_path)[0].data.white_level == 4095
     save(camera / "nut" / "train" / "good" / "bright.png", np.full((24, 24), 5000, np.uint16))
     with pytest.raises(
-        UserError, match=r"run whose white level .* is 4095; in the.*found to be 16383\. Put the"
+        UserError, match=r"run whose white level .*is 4095; that of the images .* is 16383\. Put the"
     ):
         usable(camera, tmp_path)
     assert usable(camera, tmp_path, data__white_level=4095)[0].data.white_level == 4095
