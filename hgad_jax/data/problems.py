@@ -2,11 +2,11 @@
 
 import os
 import re
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded, write_atomically
 
 SHOWN = 3  # names in a message about one problem
 _SHOWN_PROBLEMS = 20  # in an error that ends a program
@@ -110,13 +110,11 @@ def report(problems: Sequence[Problem]) -> str:
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
-    """Write a file whole or not at all; another process may be at the same.
+    """Write a file, and the folder it lies in; whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    path = expanded(path)
+    os.makedirs(path.parent, exist_ok=True)
+    write_atomically(path, text)
