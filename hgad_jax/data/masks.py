@@ -173,13 +173,18 @@ def _problems(
         yield Problem(summary, tuple(bare), remedy)
 
 
-def masks_among(paths: Iterable[str]) -> list[str]:
-    """Files that are masks by their names: x_mask.png in a folder that has an image x."""
+def masks_among(paths: Iterable[str], *, sure: bool = True) -> list[str]:
+    """Files that are masks by their names: x_mask.png in a folder that has an image x.
+
+    Args:
+        paths: of images in any folders.
+        sure: leave out what may well be an image, x_label.png.
+    """
     stems = collections.defaultdict(set)
     paths = list(paths)
     for path in paths:
         stems[os.path.dirname(path)].add(stem(path))
-    return [path for path in paths if masked_stem(stem(path)) in stems[os.path.dirname(path)]]
+    return [path for path in paths if masked_stem(stem(path), sure=sure) in stems[os.path.dirname(path)]]
 
 
 def is_two_valued(path: str) -> bool:

@@ -55,8 +55,16 @@ _SYSTEM = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin"),
     *("system volume information", "lost+found"),
 }
-_MASK_WORDS = "mask|masks|gt|label|labels|ground_?truth|annotation|segmentation|seg"
-_MASK_NAME = re.compile(rf"(.+?)[\s_\-.]+(?:{_MASK_WORDS})|(?:{_MASK_WORDS})[\s_\-.]+(.+)", re.IGNORECASE)
+_MASK_WORDS = ("masks?", "gt", "ground_?truth", "annotation", "segmentation", "seg")
+_LABEL_WORDS = ("labels?",)  # a bottle has one, too
+
+
+def _mask_name(*words: str) -> re.Pattern[str]:
+    word = "|".join(words)
+    return re.compile(rf"(.+?)[\s_\-.]+(?:{word})|(?:{word})[\s_\-.]+(.+)", re.IGNORECASE)
+
+
+_MASK_NAME, _SURE_MASK_NAME = _mask_name(*_MASK_WORDS, *_LABEL_WORDS), _mask_name(*_MASK_WORDS)
 
 
 def composed(name: str) -> str:
@@ -99,9 +107,14 @@ def label(name: str) -> Role | None:
     return found.pop() if len(found) == 1 else None
 
 
-def masked_stem(mask: str) -> str | None:
-    """The name of the image that a mask's name speaks of: "x" for "x_mask", "x-GT", "label_x"; else None."""
-    match = _MASK_NAME.fullmatch(mask.strip())
+def masked_stem(mask: str, *, sure: bool = False) -> str | None:
+    """The name of the image that a mask's name speaks of: "x" for "x_mask", "x-GT", "label_x"; else None.
+
+    Args:
+        mask: without its suffix.
+        sure: leave out what may well be called an image, "x_label".
+    """
+    match = (_SURE_MASK_NAME if sure else _MASK_NAME).fullmatch(mask.strip())
     return match and (match[1] or match[2])
 
 

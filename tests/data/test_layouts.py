@@ -349,6 +349,29 @@ def test_masks_beside_images_of_a_defect_are_taken_out(tmp_path, capfd):
     assert status == 0, said
 
 
+@pytest.mark.parametrize("photographs", [False, True])
+def test_labels_beside_images_are_masks_if_they_look_like_them(photographs, tmp_path, capfd):
+    """As Kolektor's surfaces come: Part0.jpg and Part0_label.bmp; and a bottle and the label on it."""
+    root = fill(tmp_path / "parts", {"": 8})
+    masks(root, "", 3, name="{:03}_label.bmp")
+    if photographs:
+        for i in range(3):
+            draw(root / f"{i:03}_label.bmp", next(_seed), size=(12, 9))
+    _, said = checked(capfd, root)
+    assert ("are masks by their names" in said) != photographs
+    status, said = checked(capfd, *follow(said))
+    assert rows(said)["parts", "train", "good"] == (11 if photographs else 5, 0)
+    assert status == 0, said
+
+
+def test_masks_whose_names_no_command_takes_apart(tmp_path, capfd):
+    root = fill(tmp_path / "parts", {"": 8})
+    masks(root, "", 3, name="mask_{:03}.png")
+    _, said = checked(capfd, root)
+    assert "3 of the 11 files in" in said
+    assert "mv " not in said
+
+
 def test_masks_of_the_same_names_are_found_by_their_content(tmp_path, capfd):
     """As the magnetic tiles come: 000.jpg, and its mask 000.png."""
     root = tmp_path / "parts"

@@ -130,18 +130,19 @@ def test_a_piece_of_another_size_is_found(tmp_path):
 
 
 def test_masks_among_images_are_known_by_name_if_their_image_is_there():
-    names = [
-        "1.png",
-        "1_mask.png",
-        "2-GT.bmp",
-        "2.jpg",
-        "gt_3.png",
-        "front_label.png",
-        "mask.png",
-        "d/1_mask.png",
-    ]
+    names = ["1.png", "1_mask.png", "2-GT.bmp", "2.jpg", "gt_3.png", "1_label.png"]
+    names += ["front_label.png", "mask.png", "d/1_mask.png"]
     assert masks_among(names) == ["1_mask.png", "2-GT.bmp"]
     assert masks_among([*names, "3.png"]) == ["1_mask.png", "2-GT.bmp", "gt_3.png"]
+    assert masks_among(names, sure=False) == ["1_mask.png", "2-GT.bmp", "1_label.png"]
+
+
+def test_the_image_of_a_label_is_no_mask_unless_it_looks_like_one(tmp_path):
+    good = good_class(tmp_path / "nut", 0) / "train" / "good"
+    label = draw(good / "Bild 00 ä_label.PNG", 99)
+    records = folder.load(str(tmp_path)).train
+    assert str(label) in [record.path for record in records]
+    assert [inspect(record, Transform(8)).colours for record in records] == [3] * 7
 
 
 @pytest.mark.parametrize("place", ["train/good", "test/good", "test/kratzer tief"])

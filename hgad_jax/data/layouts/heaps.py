@@ -53,11 +53,17 @@ def _heap(found: Survey, place: Place, *, labelled: bool) -> Heap | None:
 
 
 def _masks_by_name(found: Survey, place: Place) -> Heap | None:
+    folder = os.path.join(found.root, *place.parts)
     masks = masks_among(place.images)
-    tails = {mask[len(masked_stem(stem(mask))) :] for mask in masks}
-    if not masks or _fitting(place, [f"*{tail}" for tail in tails]) != set(masks):
+    doubtful = sorted(set(masks_among(place.images, sure=False)) - set(masks))
+    if doubtful and all(is_two_valued(os.path.join(folder, name)) for name in doubtful[:_LOOKED_AT]):
+        masks += doubtful
+    if not masks:
         return None
-    return _with_masks(found, place, masks, sorted(tails), f"by their names, such as {masks[0]}")
+    tails = sorted({mask.removeprefix(masked_stem(stem(mask))) for mask in masks})
+    result = _with_masks(found, place, masks, tails, f"by their names, such as {masks[0]}")
+    fit = _fitting(place, [f"*{tail}" for tail in tails]) == set(masks) and not set(tails) & set(masks)
+    return result if fit else result._replace(commands=None)
 
 
 def _masks_by_content(found: Survey, place: Place) -> Heap | None:
