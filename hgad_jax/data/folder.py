@@ -11,6 +11,7 @@ layouts see `explicit` and `advice`.
 
 import os
 import shlex
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from absl import logging
@@ -211,18 +212,27 @@ def _class_records(tree: Tree, class_name: str, folder: str) -> list[Record]:
     records = [Record(path, class_name, "train", GOOD) for path in good]
     tests = {name: Files(path, _test_images(tree, path)) for name, path in _defects(tree, parts).items()}
     truth = parts.get("ground_truth", "")
-    available = {
-        closest(defect, tests) or defect: Files(path, images(tree, path))
-        for defect, path in folders(tree, truth).items()
-        if defect != GOOD
-    }  # the masks of good images, where they exist, are all black
-    masks, refused = match_masks(tree, truth, tests, available)
+    masks, refused = match_masks(tree, truth, tests, _available(tree, truth, tests))
     return records + [
         Record(path, class_name, "test", composed(defect), masks.get(path))
         for defect, files in tests.items()
         for path in files.paths
         if path not in refused
     ]
+
+
+def _available(tree: Tree, truth: str, tests: Mapping[str, Files]) -> dict[str, Files]:
+    """Masks by the name of the folder of images that they are of, else by their own folder's."""
+    found = folders(tree, truth)
+    found.pop(GOOD, None)  # the masks of good images, where they exist, are all black
+    left = [name for name in tests if name not in found]
+    available = {}
+    for name, folder in found.items():
+        meant = name if name in tests else closest(name, left)
+        if meant in left:
+            left.remove(meant)
+        available[meant or name] = Files(folder, images(tree, folder))
+    return available
 
 
 def _test_images(tree: Tree, folder: str) -> list[str]:

@@ -3,9 +3,11 @@
 import re
 
 import numpy as np
+from broken import draw
 from trees import ROOT, add_class
 
 from hgad_jax.config import get_config
+from hgad_jax.data.__main__ import main
 
 PAGE = (ROOT / "docs" / "folders.md").read_text()
 
@@ -26,3 +28,14 @@ def test_keys_that_are_named_exist():
     config = get_config("hgad_folder")
     for section, key in re.findall(r"(?:--config\.|`)(data|cache)\.(\w+)", PAGE):
         assert key in config[section], f"{section}.{key}"
+
+
+def test_the_advice_that_is_shown_is_the_one_that_is_given(tmp_path, capsys):
+    for i in range(40):
+        draw(tmp_path / "OK" / f"{i}.png", i, size=(4, 4))
+    for i in range(3):
+        draw(tmp_path / "NG" / "scratch" / f"{i}.png", 100 + i, size=(4, 4))
+    (shown,) = re.findall(r"    \$ python -m hgad_jax.data check /data/parts\n((?:    .*\n)+)", PAGE)
+    shown = shown.replace("\n    ", "\n").removeprefix("    ").rstrip()
+    assert main(["check", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.rstrip().replace(str(tmp_path), "/data/parts") == shown

@@ -426,6 +426,16 @@ def test_black_masks_among_others_are_counted_and_nothing_is_moved(tmp_path, cap
     assert "mv " not in said
 
 
+def test_folders_without_images_are_not_moved_into(tmp_path, capfd):
+    root = fill(tmp_path / "parts", {"nut/train": 5, "nut/test/good": 1})
+    (root / "nut" / "train_").mkdir()
+    (root / "nut" / "train_" / "notes.txt").touch()
+    _, said = checked(capfd, root)
+    _, said = checked(capfd, *follow(said))
+    assert rows(said) == {("nut", "train", "good"): (5, 0), ("nut", "test", "good"): (1, 0)}
+    assert (root / "nut" / "train_" / "notes.txt").exists()
+
+
 def test_labels_in_the_names_of_files(tmp_path, capfd):
     root = tmp_path / "parts"
     for i in range(5):

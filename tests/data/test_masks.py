@@ -72,6 +72,16 @@ def test_several_files_for_one_image(tmp_path):
     assert matched(tmp_path, images, masks) == ({images[0]: masks[:2], images[1]: masks[2:]}, [])
 
 
+def test_folders_of_masks_that_differ_in_capitals_alone(tmp_path):
+    masks = ["BENT/1_mask.png", "Bent/2_mask.png", "bent/3_mask.png"]
+    found, problems = matched(tmp_path, ["bent/3.png"], masks)
+    assert found == {"bent/3.png": ["bent/3_mask.png"]}
+    assert "2 masks without an image" in problems[0]
+    found, problems = matched(tmp_path / "2", ["bent/1.png"], masks[:2])
+    assert found == {"bent/1.png": ["BENT/1_mask.png"]}
+    assert "1 masks without an image" in problems[0]
+
+
 def test_what_is_spelled_exactly_comes_first(tmp_path):
     images = ["bent/A.png", "bent/a.png", "bent/a_mask.png"]
     masks = ["bent/A_mask.png", "bent/a_mask.png", "bent/a_mask_mask.png"]

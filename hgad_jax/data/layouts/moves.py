@@ -71,7 +71,7 @@ class _Mover:
     def __init__(self, found: Survey, groups: Sequence[Group], heaps: Mapping[Parts, Heap]):
         self._found, self._bases, self._heaps = found, bases(found, groups), heaps
         self._staying = {group.folder for group in groups}  # until they are moved
-        self._taken = {place.parts[:n] for place in found.places for n in range(len(place.parts) + 1)}
+        self._taken = set(found.folders)
         self._there = set(self._taken)
         self.commands: list[str] = []
 
@@ -126,10 +126,7 @@ class _Mover:
 
     def _free(self, target: Parts, origin: Parts) -> Parts:
         """The target, or a folder in it where it is taken: what lies deeper is read, too."""
-        wanted, name = (
-            target,
-            "_".join([*origin, "moved"]),
-        )  # which means nothing to `names.roles`
+        wanted, name = target, "_".join([*origin, "moved"])  # no word that `names.roles` knows
         while wanted in self._taken:
             wanted, name = (*target, name), f"{name}_"
         self._taken.add(wanted)

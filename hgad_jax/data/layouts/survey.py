@@ -22,7 +22,8 @@ class Survey(NamedTuple):
 
     Attributes:
         root: the folder.
-        places: folders that hold images directly, sorted.
+        folders: all folders, itself included.
+        places: those that hold images directly, sorted.
         others: how many files there are that are no images by their suffix, by suffix.
         examples: the path of one file of each suffix.
         labels: folders with text files (YOLO's labels are) and no images.
@@ -30,6 +31,7 @@ class Survey(NamedTuple):
     """
 
     root: str
+    folders: list[tuple[str, ...]]
     places: list[Place]
     others: collections.Counter
     examples: dict[str, str]
@@ -39,11 +41,12 @@ class Survey(NamedTuple):
 
 def survey(root: str) -> Survey:
     """Look through a folder; links are not followed, and what cannot be read counts as empty."""
-    result = Survey(root, [], collections.Counter(), {}, [], True)
+    result = Survey(root, [], [], collections.Counter(), {}, [], True)
     waiting: list[tuple[str, ...]] = [()]
     seen = 0
     while waiting:
         parts = waiting.pop()
+        result.folders.append(parts)
         files, folders = _names(os.path.join(root, *parts))
         seen += len(files) + len(folders)
         if seen > MOST:
