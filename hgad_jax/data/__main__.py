@@ -19,10 +19,13 @@ from hgad_jax import cli
 from hgad_jax.config.by_name import by_file, get_config
 from hgad_jax.data import explicit, own, prepare
 from hgad_jax.data.check import check, save
+from hgad_jax.data.folder import Listing
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.layouts.advice import NoClass
 from hgad_jax.data.layouts.papers import is_mvtec_ad
 from hgad_jax.data.problems import NOTE, Problem
+from hgad_jax.data.records import Dataset
+from hgad_jax.data.selection import select_class
 from hgad_jax.errors import UserError
 
 
@@ -57,20 +60,40 @@ def _check(args: argparse.Namespace) -> int:
             f"config.data.name is '{data.name}': that is a dataset of a paper, which is checked against the "
             f"published counts when it is prepared: python -m hgad_jax.data prepare {data.name} --root=DIR"
         )
+    if not data.root and not any(data[key] for key in explicit.KEYS):
+        raise UserError("Which folder? python -m hgad_jax.data check DIR, or --normal-dir=DIR")
     try:
         listing = own.scan(data)
     except NoClass as error:
         if args.out:
             save(args.out, f"{error.whole}\n")
         raise UserError(error.whole) from error
-    classes, records = tuple(listing.good_folders), listing.records
-    from hgad_jax.training import early  # what training would refuse; takes a second to import
+    sound = check(
+        listing,
+        transform_of(data),
+        num_workers=args.workers,
+        beforehand=_beforehand(config, listing, validated=bool(args.config)),
+        out=args.out,
+    )
+    return 0 if sound else 1
 
-    beforehand = early.problems(config, classes, records) if classes else []
+
+def _beforehand(config: Any, listing: Listing, *, validated: bool) -> list[Problem]:
+    """What training would refuse, or tell, by the list of images alone."""
+    from hgad_jax.config.validate import validate  # these take a second to import
+    from hgad_jax.training import early
+
+    if validated:
+        validate(config, num_devices=1)
+    classes = tuple(listing.good_folders)
+    if not classes:
+        return []
+    parts = [tuple(r for r in listing.records if r.split == split) for split in ("train", "test")]
+    dataset = select_class(Dataset(listing.name, classes, *parts), config.data.class_name)
+    problems = early.problems(config, dataset.classes, (*dataset.train, *dataset.test))
     if paper := is_mvtec_ad(listing.root, classes):
-        beforehand.append(Problem(paper, (), "", NOTE))
-    told = {"beforehand": beforehand, "out": args.out}
-    return 0 if check(listing, transform_of(data), num_workers=args.workers, **told) else 1
+        problems.append(Problem(paper, (), "", NOTE))
+    return problems
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:

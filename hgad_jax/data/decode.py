@@ -12,11 +12,12 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from hgad_jax.data import tiff
+from hgad_jax.data.datasets.place import Stored
 from hgad_jax.data.geometry import MAX_PIXELS
 from hgad_jax.data.image_files import READ, damage_named, is_lossy, open_file, raw_mode
 from hgad_jax.data.on_black import deep_on_black, on_black, strips
 from hgad_jax.data.records import ImageFile as RecordedFile
-from hgad_jax.data.records import Stored, image_name, open_image_file
+from hgad_jax.data.records import image_name, open_image_file
 from hgad_jax.errors import UserError
 
 # Arrays are NumPy's and whatever NumPy makes one of, such as JAX's.

@@ -12,6 +12,7 @@ from hgad_jax.data.decode import decode
 from hgad_jax.data.names import composed, folded, masked_stem, stem
 from hgad_jax.data.problems import Problem
 from hgad_jax.data.records import GOOD, MaskFile, Pieces
+from hgad_jax.data.transforms import load_whole_mask
 from hgad_jax.data.tree import Tree
 from hgad_jax.errors import UserError
 
@@ -185,6 +186,14 @@ def is_two_valued(path: str) -> bool:
     """Whether an image has no more than two colours, as a mask has; not, if it cannot be read."""
     try:
         return few_colours(decode(path).pixels) <= 2
+    except UserError:
+        return False
+
+
+def is_black(mask: str) -> bool:
+    """Whether a mask shows no defect; not, if it cannot be read."""
+    try:
+        return not load_whole_mask(mask, image=mask).any()
     except UserError:
         return False
 

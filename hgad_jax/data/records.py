@@ -10,39 +10,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO, NamedTuple
 
+from hgad_jax.data.datasets.place import Stored
 from hgad_jax.errors import UserError
 
 GOOD = "good"  # the "defect" of a faultless image, as MVTec AD's folders call it
-
-
-class Source(NamedTuple):
-    """One split of a prepared dataset on the disk; opened when an image of it is first read.
-
-    Attributes:
-        folder: of the prepared dataset.
-        split: its name there.
-        fingerprint: hash of the dataset's name, version and content, wherever the folder is.
-    """
-
-    folder: str
-    split: str
-    fingerprint: str
-
-
-class Stored(NamedTuple):
-    """An encoded image in a prepared dataset. Cheap to pickle, and to be had by any thread or process.
-
-    Attributes:
-        source: where it is stored.
-        index: of its example there.
-        field: of the example: "image" or "mask".
-        name: for people, such as "mvtec_ad/bottle/test/broken_large/000.png".
-    """
-
-    source: Source
-    index: int
-    field: str
-    name: str
 
 
 ImageFile = str | Stored  # a path, or a place in a prepared dataset

@@ -136,7 +136,9 @@ def _false_alarms(config: Any, counts: dict[str, int]) -> Iterator[Problem]:
     short = {name: held for name, held in held_out.items() if held < needed}
     if not short:
         return
-    shown = [f"{name} {1 / (held + 1):.1%} (of {held})" for name, held in list(short.items())[:_SHOWN]]
+    shown = [
+        f"{1 / (held + 1):.1%} for {name} ({held} held out)" for name, held in list(short.items())[:_SHOWN]
+    ]
     more = f"; {len(short) - _SHOWN} classes more" if len(short) > _SHOWN else ""
     summary = (
         f"False alarms: to promise that at most {rate:.1%} of good parts are called anomalous "

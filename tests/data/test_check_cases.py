@@ -71,6 +71,7 @@ def test_too_many_classes(tmp_path, capfd):
     assert re.search(
         r"41 classes, but the tap 'blocks\.2' of tf_efficientnet_lite0 has only 40 channels", said
     )
+    assert checked(capfd, root, "--config.data.class_name=07")[0] == 0
     (root / "40").rename(root.parent / "40")
     assert checked(capfd, root)[0] == 0
 
@@ -193,7 +194,7 @@ def test_no_good_or_no_defective_test_images_are_told(nut, capfd):
 
 
 def test_the_rate_of_false_alarms_is_told_as_a_number_of_images(nut, capfd):
-    wanted = "at most 1.0% .* 99 good images of a class must be held out.*nut 25.0% .of 3.*654 good images"
+    wanted = "at most 1.0% .* 99 good images of a class .*25.0% for nut .3 held out.*654 good images"
     found(capfd, nut, wanted, status=0)
     given = "--config.calibration.false_alarm_rate=0.25"
     said = found(capfd, nut, "No problems found", given, status=0)
@@ -303,11 +304,13 @@ def test_settings_of_a_run_are_checked_with_it(nut, capfd):
         (["--config=configs/none.py"], "error: --config.*none.py"),
         (["--config=configs/hgad_elpv.py"], "config.data.name is 'elpv'.*prepare elpv"),
         (["--config.data.root=/nowhere"], "error: '/nowhere' does not exist"),
+        (["ROOT", "--config.train.epochs=-1"], "error: config.train.epochs is -1.0, expected at least 0"),
+        (["ROOT", "--config.data.class_name=bolt"], "error: config.data.class_name is 'bolt'"),
     ],
 )
-def test_settings_that_are_wrong(arguments, pattern, capfd, monkeypatch):
+def test_settings_that_are_wrong(arguments, pattern, nut, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
-    status, said = checked(capfd, *arguments)
+    status, said = checked(capfd, *(nut.parent if a == "ROOT" else a for a in arguments))
     assert re.search(pattern, said), said
     assert status == 2
 

@@ -26,9 +26,10 @@ from kinds import (
 from PIL import Image
 
 from hgad_jax.data import on_black, records
+from hgad_jax.data.datasets.place import Source, Stored
 from hgad_jax.data.decode import decode, image_size
 from hgad_jax.data.geometry import Transform
-from hgad_jax.data.records import Record, Source, Stored
+from hgad_jax.data.records import Record
 from hgad_jax.data.screen import inspect
 from hgad_jax.data.transforms import load, load_image, load_mask, load_whole_mask
 from hgad_jax.errors import UserError

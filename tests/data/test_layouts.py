@@ -363,13 +363,44 @@ def test_masks_of_the_same_names_are_found_by_their_content(tmp_path, capfd):
     assert status == 0, said
 
 
-def test_where_every_image_has_a_mask_nothing_is_moved(tmp_path, capfd):
+def test_where_every_image_has_a_mask_none_is_good(tmp_path, capfd):
     root = fill(tmp_path / "parts", {"": 5})
     masks(root, "", 5)
     _, said = checked(capfd, root)
-    assert "Every image has one: those whose mask is all black are good" in said
+    assert "Images with a mask are defective. None is without." in said
     assert "mv " not in said
     assert "mkdir" not in said
+
+
+@pytest.mark.parametrize("truth", ["beside", "black"])
+def test_folders_of_images_and_masks_are_defects(truth, tmp_path, capfd):
+    """As the magnetic tiles come: a folder for each defect, and one of good tiles, whose masks are black."""
+    root = tmp_path / "tiles"
+    for name, count in (("MT_Blowhole", 2), ("MT_Crack", 1), ("MT_Free", 5)):
+        for i in range(count):
+            draw(root / name / "Imgs" / f"{i:03}.jpg", next(_seed), size=(12, 9))
+            if name != "MT_Free" or truth == "black":
+                value = 0 if name == "MT_Free" else 255
+                draw_mask(root / name / "Imgs" / f"{i:03}.png", size=(12, 9), value=value)
+    _, said = checked(capfd, root)
+    assert re.search(r"MT_Blowhole/Imgs +4 images  defective: MT_Blowhole$", said, re.MULTILINE)
+    assert ("All are black: the images are good." in said) == (truth == "black")
+    status, said = checked(capfd, *follow(said))
+    assert rows(said) == {
+        ("tiles", "train", "good"): (5, 0),
+        ("tiles", "test", "MT_Blowhole"): (2, 2),
+        ("tiles", "test", "MT_Crack"): (1, 1),
+    }
+    assert status == 0, said
+
+
+def test_black_masks_among_others_are_counted_and_nothing_is_moved(tmp_path, capfd):
+    root = fill(tmp_path / "parts", {"": 5})
+    masks(root, "", 5)
+    draw_mask(root / "003_mask.png", size=(12, 9), value=0)
+    _, said = checked(capfd, root)
+    assert "1 of them are all black, so that their images are good; the others' are defective." in said
+    assert "mv " not in said
 
 
 def test_labels_in_the_names_of_files(tmp_path, capfd):

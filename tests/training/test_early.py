@@ -82,7 +82,7 @@ def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
     )
     promised = conformal_threshold(range(held_out), 0.02).rate
     _, (note, *_) = told(config, {"nut": 100, "bolt": 400})
-    assert f"nut {promised:.1%} (of {held_out})" in note
+    assert f"{promised:.1%} for nut ({held_out} held out)" in note
     assert "bolt" not in note
     (count,) = (int(word) for word in note.replace(",", "").split() if word.isdigit() and int(word) > 300)
     fewer, enough = (
@@ -98,9 +98,9 @@ def test_one_threshold_for_all_classes_counts_all_of_them():
     per_model = with_changes("hgad_folder", calibration__threshold_per="model")
     assert told(per_model, counts)[1] == []
     (note,) = told(with_changes("hgad_folder"), counts)[1]
-    assert "0 9.1% (of 10); 1 9.1% (of 10); 2 9.1% (of 10); 7 classes more" in note
+    assert "9.1% for 1 (10 held out); 9.1% for 2 (10 held out); 7 classes more" in note
     (note,) = told(per_model, {"nut": 66})[1][:1]
-    assert "all classes 9.1% (of 10)" in note
+    assert "9.1% for all classes (10 held out)" in note
 
 
 def test_a_rate_that_no_number_of_images_promises():

@@ -50,7 +50,10 @@ def test_training_with_corrupt_images_skipped_is_training_without_them(data, tmp
 
     with pytest.raises(UserError) as error:
         train(tiny_config(data, tmp_path / "cache", **QUICK), tmp_path / "raised")
-    assert all(path.name in str(error.value) for path in broken)
+    assert "5 files are of one kind" in str(error.value)
+    report = tmp_path / "raised" / "problems.txt"
+    assert f"All that was found is in {report}." in str(error.value)
+    assert all(path.name in report.read_text() for path in broken)
     assert not (tmp_path / "raised" / "config.json").exists(), "so that the config may be changed"
 
     lines = []

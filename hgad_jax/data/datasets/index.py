@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from hgad_jax.data.records import Record, Source, Stored
+from hgad_jax.data.datasets.place import Source, Stored
+from hgad_jax.data.records import Record
 from hgad_jax.errors import UserError
 from hgad_jax.files import read_text, write_atomically
 

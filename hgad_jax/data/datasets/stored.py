@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from hgad_jax.data.records import Source, Stored
+from hgad_jax.data.datasets.place import Source, Stored
 from hgad_jax.errors import UserError
 
 _LOCK = threading.Lock()

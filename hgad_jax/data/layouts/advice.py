@@ -4,12 +4,12 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from hgad_jax.data.layouts import moves, shell
-from hgad_jax.data.layouts.groups import Group, group
-from hgad_jax.data.layouts.heaps import heap
+from hgad_jax.data.layouts.groups import Group, Parts, group
+from hgad_jax.data.layouts.heaps import Heap, heaps
 from hgad_jax.data.layouts.papers import recognised
 from hgad_jax.data.layouts.survey import Survey, survey
 from hgad_jax.data.names import Role, roles
@@ -92,12 +92,15 @@ def advise(root: str) -> Advice:
     if not found.places:
         return Advice(root, [], _without_images(found), [], {}, {})
     groups = group(found.places)
+    mixed = heaps(found, groups)
+    groups = _with_defective(groups, mixed)
     deeper = {one.product[0] for one in groups} if all(len(one.product) > 1 for one in groups) else set()
     if len(deeper) == 1:
         return _one_deeper(root, os.path.join(root, *deeper))
-    options = _options(found, groups)
-    commands = [] if options else moves.commands(found, groups, groups)
-    return Advice(root, _seen(found, groups), _remarks(found, groups), commands, options, {})
+    options = {} if mixed else _options(groups)
+    commands = [] if options else moves.commands(found, groups, groups, mixed)
+    remarks = [heap.remark for heap in mixed.values()] + _remarks(found, groups)
+    return Advice(root, _seen(found, groups), remarks, commands, options, {})
 
 
 def advise_rest(root: str, read: Collection[str], told: Collection[str]) -> Advice | None:
@@ -112,21 +115,42 @@ def advise_rest(root: str, read: Collection[str], told: Collection[str]) -> Advi
     groups = group(found.places)
     bases = moves.bases(found, groups)
     rest = [one for one in groups if not moves.in_place(one, bases[one.product])]
-    unread = {
-        os.path.join(root, *place.parts): count
-        for one in rest
-        if one.kind is not Role.DEPTH
-        for place in one.places
-        if not any(os.path.join(root, *place.parts[: n + 1]) in told for n in range(len(place.parts)))
-        if (count := len({os.path.join(root, *place.parts, name) for name in place.images} - {*read, *told}))
-    }
+    known = {*read, *told}
+    misplaced = {}
+    for place in (place for one in rest if one.kind is not Role.DEPTH for place in one.places):
+        ways = [os.path.join(root, *place.parts[:n]) for n in range(1, len(place.parts) + 1)]
+        count = sum(os.path.join(root, *place.parts, name) not in known for name in place.images)
+        if count and known.isdisjoint(ways):
+            misplaced[os.path.join(root, *place.parts)] = count
     # A folder of which nothing is said by its names or by those above may hold anything.
     wanted = [one for one in groups if not one.guessed or any(map(roles, one.folder))]
-    commands = moves.commands(found, groups, wanted)
+    mixed = heaps(found, groups)
+    commands = moves.commands(found, groups, wanted, mixed)
     if not rest and not commands:
         return None
-    remarks = [*filter(None, [recognised(root)]), *_heaps(found, groups)]
-    return Advice(root, _seen(found, rest), remarks, commands, {}, unread, partial=True)
+    remarks = [*filter(None, [recognised(root)]), *(heap.remark for heap in mixed.values())]
+    return Advice(root, _seen(found, rest), remarks, commands, {}, misplaced, partial=True)
+
+
+def _with_defective(groups: Sequence[Group], mixed: Mapping[Parts, Heap]) -> list[Group]:
+    """Folders of unknown kind all of whose images have a mask with a defect are defects, not products."""
+    defective = {
+        one
+        for one in groups
+        if one.guessed and one.product and one.kind is Role.GOOD
+        if all((heap := mixed.get(p.parts)) and heap.masks and not heap.good for p in one.places)
+    }
+    above = {one.product[:-1] for one in defective}
+    changed = []
+    for one in groups:
+        product = one.product
+        if one.guessed and product and product[:-1] in above:  # beside such a folder: of one product
+            product = product[:-1]
+        if one in defective:
+            defect = {"kind": Role.BAD, "split": Role.TEST, "defect": one.product[-1], "guessed": False}
+            one = one._replace(**defect)
+        changed.append(one._replace(product=product))
+    return changed
 
 
 def _one_deeper(root: str, inner: str) -> Advice:
@@ -137,12 +161,12 @@ def _one_deeper(root: str, inner: str) -> Advice:
     return Advice(inner, advice.seen, [remark, f"  {_check(inner)}"], [], {}, {}, complete=True)
 
 
-def _options(found: Survey, groups: Sequence[Group]) -> dict[str, list[str]]:
+def _options(groups: Sequence[Group]) -> dict[str, list[str]]:
     """Folders by key, if one class can be read from them as they are."""
     folders = [one.folder for one in groups]
     if len({one.product for one in groups}) > 1 or any(map(_is_part, itertools.chain(*folders))):
         return {}
-    if any(a != b and a == b[: len(a)] for a in folders for b in folders) or _heaps(found, groups):
+    if any(a != b and a == b[: len(a)] for a in folders for b in folders):
         return {}
 
     def of(kind: Role, *splits: Role) -> list[Group]:
@@ -186,19 +210,8 @@ def _seen(found: Survey, groups: Sequence[Group]) -> list[str]:
     return [f"  {path:<{widths[0]}}  {count:>{widths[1]}}  {meaning}" for path, count, meaning in rows]
 
 
-def _heaps(found: Survey, groups: Sequence[Group]) -> list[str]:
-    """What lies together in one folder and should not."""
-    return [
-        mixed.remark
-        for one in groups
-        if one.kind in (Role.GOOD, Role.BAD)
-        for place in one.places
-        if (mixed := heap(found, place, labelled=not one.guessed))
-    ]
-
-
 def _remarks(found: Survey, groups: Sequence[Group]) -> list[str]:
-    remarks = _heaps(found, groups)
+    remarks = []
     if not any(one.kind is Role.GOOD and one.split is not Role.TEST for one in groups):
         remarks.append("No good images are among them: images without defects are needed to train on.")
     if products := {one.product[-1] for one in groups if one.product} if len(groups) > 1 else set():

@@ -4,12 +4,13 @@ import collections
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hgad_jax.data.layouts import shell
+from hgad_jax.data.layouts.groups import Group, Parts
 from hgad_jax.data.layouts.survey import Place, Survey
-from hgad_jax.data.masks import is_two_valued, masks_among
+from hgad_jax.data.masks import is_black, is_two_valued, masks_among
 from hgad_jax.data.names import Role, label, masked_stem, roles, stem
 
 _LOOKED_AT = 3  # masks that are decoded to see whether they are masks
@@ -20,27 +21,33 @@ class Heap(NamedTuple):
 
     Attributes:
         remark: for the user.
-        commands: (where defective images go or "" if they stay, where masks go) → commands for a shell.
-        defective: images that would go.
-        masks: masks that would go.
-        left: images that would stay.
+        commands: (where defective images go or "" if they stay, where masks go) → commands for a shell; None
+            where no command takes the files apart.
+        defective: images that are defective.
+        masks: masks among the images.
+        good: images that are good, as far as can be told.
     """
 
     remark: str
-    commands: Callable[[str, str], list[str]]
+    commands: Callable[[str, str], list[str]] | None
     defective: int
     masks: int
-    left: int
+    good: int
 
 
-def heap(found: Survey, place: Place, *, labelled: bool) -> Heap | None:
-    """What lies together in a folder; None where it is all of one kind.
+def heaps(found: Survey, groups: Iterable[Group]) -> dict[Parts, Heap]:
+    """The folders of good or defective images in which more lies than that."""
+    return {
+        place.parts: mixed
+        for group in groups
+        if group.kind in (Role.GOOD, Role.BAD)
+        for place in group.places
+        if (mixed := _heap(found, place, labelled=not group.guessed))
+    }
 
-    Args:
-        found: of which the folder is one.
-        place: the folder.
-        labelled: whether it is known already that its images are good, or that they are defective.
-    """
+
+def _heap(found: Survey, place: Place, *, labelled: bool) -> Heap | None:
+    """What lies together in a folder, of which it may be known that all images are good, or defective."""
     ways = (_masks_by_name, _masks_by_content) + (() if labelled else (_labels_in_names, _boxes))
     return next((result for way in ways if (result := way(found, place))), None)
 
@@ -72,21 +79,26 @@ def _masks_by_content(found: Survey, place: Place) -> Heap | None:
 
 def _with_masks(found: Survey, place: Place, masks: Sequence[str], tails: Sequence[str], why: str) -> Heap:
     folder = os.path.join(found.root, *place.parts)
+    black = sum(is_black(os.path.join(folder, mask)) for mask in masks)
     of = {masked_stem(stem(mask)) or stem(mask) for mask in masks} | {stem(mask) for mask in masks}
-    defective = [name for name in place.images if name not in set(masks) and stem(name) in of]
-    left = len(place.images) - len(masks) - len(defective)
+    masked = sum(stem(name) in of for name in set(place.images) - set(masks))
+    others = len(place.images) - len(masks) - masked
     remark = f"{len(masks)} of the {len(place.images)} files in '{folder}' are masks {why}."
-    if defective and not left:
-        remark += " Every image has one: those whose mask is all black are good, the others are not."
+    if 0 < black < len(masks):
+        remark += f" {black} of them are all black, so that their images are good; the others' are defective."
+        return Heap(remark, None, masked - black, len(masks), others + black)
 
     def commands(for_defective: str, for_masks: str) -> list[str]:
         lines = [shell.make(for_masks), shell.move_files(folder, [f"*{tail}" for tail in tails], for_masks)]
-        if for_defective:
+        if for_defective and not black:
             moved = [shell.move_images_of(for_masks, tail, folder, for_defective) for tail in tails]
             lines += [shell.make(for_defective), *moved]
         return lines
 
-    return Heap(remark, commands, len(defective), len(masks), left)
+    if black:
+        return Heap(f"{remark} All are black: the images are good.", commands, 0, len(masks), others + masked)
+    remark += " Images with a mask are defective." + ("" if others else " None is without.")
+    return Heap(remark, commands, masked, len(masks), others)
 
 
 def _labels_in_names(found: Survey, place: Place) -> Heap | None:

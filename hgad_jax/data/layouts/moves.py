@@ -2,11 +2,11 @@
 
 import collections
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hgad_jax.data.layouts import shell
 from hgad_jax.data.layouts.groups import Group, Parts
-from hgad_jax.data.layouts.heaps import heap
+from hgad_jax.data.layouts.heaps import Heap
 from hgad_jax.data.layouts.survey import Place, Survey
 from hgad_jax.data.names import Role
 from hgad_jax.data.records import GOOD
@@ -14,15 +14,18 @@ from hgad_jax.data.records import GOOD
 _DEFECTIVE = "defective"  # of a defect that has no name
 
 
-def commands(found: Survey, groups: Sequence[Group], wanted: Sequence[Group]) -> list[str]:
+def commands(
+    found: Survey, groups: Sequence[Group], wanted: Sequence[Group], heaps: Mapping[Parts, Heap]
+) -> list[str]:
     """Commands that move what is not in its place.
 
     Args:
         found: the folder.
         groups: all that is in it.
         wanted: those of them that may be moved.
+        heaps: folders in which images of several kinds lie.
     """
-    mover = _Mover(found, groups)
+    mover = _Mover(found, groups, heaps)
     # What lies deepest first: it is gone when the folder around it goes.
     for group in sorted(wanted, key=lambda group: (-len(group.folder), group.folder)):
         mover.bring(group)
@@ -65,8 +68,8 @@ def _target(group: Group, base: Parts) -> Parts | None:
 class _Mover:
     """Collects commands and knows which names are taken."""
 
-    def __init__(self, found: Survey, groups: Sequence[Group]):
-        self._found, self._bases = found, bases(found, groups)
+    def __init__(self, found: Survey, groups: Sequence[Group], heaps: Mapping[Parts, Heap]):
+        self._found, self._bases, self._heaps = found, bases(found, groups), heaps
         self._staying = {group.folder for group in groups}  # until they are moved
         self._taken = {place.parts[:n] for place in found.places for n in range(len(place.parts) + 1)}
         self._there = set(self._taken)
@@ -79,7 +82,7 @@ class _Mover:
         sorted_out = [self._sort_out(place, group, base) for place in group.places]
         if target is None or in_place(group, base) or not all(sorted_out):
             return
-        target = self._free(target, group.folder)
+        target = self._free(target, group.folder[len(group.product) :])
         if not group.folder or any(_lies_in(other, group.folder) for other in self._staying):
             self._bring_files(group, target)
         else:
@@ -88,16 +91,15 @@ class _Mover:
 
     def _sort_out(self, place: Place, group: Group, base: Parts) -> bool:
         """Take masks, and what is defective among good images, out of a folder; false if nothing is left."""
-        if group.kind not in (Role.GOOD, Role.BAD):
-            return True
-        found = heap(self._found, place, labelled=not group.guessed)
+        found = self._heaps.get(place.parts)
         if found is None:
             return True
-        if group.kind is Role.GOOD and not found.left:
+        if found.commands is None or (group.kind is Role.GOOD and not found.good):
             return False
-        defect = group.defect if group.kind is Role.BAD else _DEFECTIVE
+        defect = GOOD if not found.defective else group.defect if group.kind is Role.BAD else _DEFECTIVE
         masks = self._free((*base, "ground_truth", defect), place.parts) if found.masks else ()
-        images = self._free((*base, "test", defect), place.parts) if group.kind is Role.GOOD else ()
+        goes = group.kind is Role.GOOD and found.defective
+        images = self._free((*base, "test", defect), place.parts) if goes else ()
         self.commands += found.commands(self._path(images) if images else "", self._path(masks))
         return True
 
@@ -120,6 +122,7 @@ class _Mover:
     def _rename(self, folder: Parts, target: Parts) -> None:
         self.commands.append(shell.rename(self._path(folder), self._path(target)))
         self._there = {other for other in self._there if other != folder and not _lies_in(other, folder)}
+        self._there.add(target)
 
     def _free(self, target: Parts, origin: Parts) -> Parts:
         """The target, or a folder in it where it is taken: what lies deeper is read, too."""

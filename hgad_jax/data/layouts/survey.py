@@ -14,7 +14,7 @@ class Place(NamedTuple):
     """A folder that holds images."""
 
     parts: tuple[str, ...]  # the way to it from where the survey began
-    images: list[str]  # names of the files
+    images: tuple[str, ...]  # names of the files
 
 
 class Survey(NamedTuple):
@@ -51,7 +51,7 @@ def survey(root: str) -> Survey:
         waiting += [(*parts, name) for name in reversed(folders)]
         images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
         if images:
-            result.places.append(Place(parts, images))
+            result.places.append(Place(parts, tuple(images)))
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             if suffix not in IMAGE_SUFFIXES:
