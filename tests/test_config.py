@@ -232,6 +232,8 @@ def test_every_key_is_read_by_the_package():
             pattern = rf"\b{name}: |settings\.pop\(\"{name}\"\)"
         elif section == "loss":
             pattern = rf"\b{name}: jax\.Array|\b{name}=|\"{name}\""
+        elif section == "altub":  # by the name that the detector gives it
+            pattern = rf"\bkeys\.{name}\b"
         elif key.startswith("data.") and name in Transform._fields:  # read by its fields' names
             continue
         else:
