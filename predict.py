@@ -1,73 +1,8 @@
-"""Score new images: `python predict.py --workdir=DIR --input=PATH --out=DIR`. Run again to go on.
+"""Score new images, from a checkout: what `hgad-jax predict` is where the package is installed."""
 
-PATH is a file, a folder or a pattern ('parts/**/*.png'); give --input several times, or more paths after it.
-Writes scores.csv and, as asked, heat maps, raw maps and contours. Exit status: 0 done, 1 done but some images
-could not be read, 2 something to mend, 3 a fault of hgad_jax, 75 stopped by SIGTERM.
-"""
+import sys
 
-from absl import flags
-
-from hgad_jax import cli
-from hgad_jax.errors import UserError
-from hgad_jax.exit_status import DONE, SOME_UNUSABLE
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
-_INPUT = flags.DEFINE_multi_string("input", [], "File, folder or pattern; may be given several times.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the results.")
-_HEATMAPS = flags.DEFINE_bool("heatmaps", False, "Write heat maps over the images, to OUT/heatmaps.")
-_MAPS = flags.DEFINE_enum("maps", "", ["", "npy", "png16"], "Write raw maps at input size, to OUT/maps.")
-_CONTOURS = flags.DEFINE_bool("contours", False, "Write outlines of anomalies as JSON, to OUT/contours.")
-_CLASSES = flags.DEFINE_enum(
-    "classes", None, ["inferred", "mixture"], "Where images' classes come from; by default as in the config."
-)
-_CLASS = flags.DEFINE_string("class", None, "Class of all images, where it is known.")
-_THRESHOLD = flags.DEFINE_string(
-    "threshold",
-    None,
-    "'conformal' (from the false-alarm rate), 'f1_max' (best on the dataset's labelled test images), or a "
-    "number; by default as in the config.",
-)
-_RATE = flags.DEFINE_float(
-    "false_alarm_rate",
-    None,
-    "Share of good images that may be called anomalous; by default as in the config.",
-    lower_bound=1e-9,
-    upper_bound=0.5,
-)
-_ROOT = flags.DEFINE_string(
-    "root",
-    "",
-    "With --threshold=f1_max: where the dataset is now, if it has been moved since training.",
-)
-flags.mark_flags_as_required(["workdir", "out"])
-
-
-def main(more_inputs):
-    """Scores the images given."""
-    inputs = [*_INPUT.value, *more_inputs]
-    if not inputs:
-        raise UserError("No images are given: --input=PATH, a file, a folder or a pattern.")
-    from hgad_jax.evaluation.predict import predict  # after the flags: importing jax takes a second
-    from hgad_jax.evaluation.prediction_files import Outputs
-    from hgad_jax.training import host, processes
-
-    processes.refuse_several("predict.py")
-    host.use_cores()
-    host.keep_compiled()
-    done = predict(
-        _WORKDIR.value,
-        inputs,
-        _OUT.value,
-        outputs=Outputs(_HEATMAPS.value, _MAPS.value, _CONTOURS.value),
-        classes=_CLASSES.value,
-        class_name=_CLASS.value,
-        threshold=_THRESHOLD.value,
-        false_alarm_rate=_RATE.value,
-        root=_ROOT.value,
-        log=cli.say,
-    )
-    return SOME_UNUSABLE if done.unreadable else DONE
-
+from hgad_jax.cli.main import run
 
 if __name__ == "__main__":
-    cli.run(main, arguments=True)
+    run("predict", sys.argv[1:], program="predict.py")

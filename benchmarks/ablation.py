@@ -32,7 +32,7 @@ from auroc_sides import JaxSide  # noqa: E402
 from time_to_auroc import Problems  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.cli.shell import say  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
 from hgad_jax.files import write_atomically  # noqa: E402
 from hgad_jax.training import host, workdir  # noqa: E402

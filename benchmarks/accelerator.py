@@ -31,7 +31,7 @@ import numpy as np  # noqa: E402
 from auroc_judge import Problem, make_problem  # noqa: E402
 from auroc_sides import JaxSide  # noqa: E402
 
-from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.cli.shell import say  # noqa: E402
 from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data.geometry import transform_of  # noqa: E402
 from hgad_jax.data.pipeline import image_batches  # noqa: E402

@@ -14,7 +14,7 @@ from auroc_report import REFERENCE
 from auroc_speed import seconds_per_pass
 from tqdm import tqdm
 
-from hgad_jax.cli import say
+from hgad_jax.cli.shell import say
 from hgad_jax.errors import UserError
 from hgad_jax.files import write_atomically
 from hgad_jax.training import interrupt, workdir

@@ -47,7 +47,7 @@ from auroc_speed import pass_ratio, throughput, timm_is_there  # noqa: E402
 from compare import DETECTORS, FLOOR  # noqa: E402
 from flow import _import_published, use_threads  # noqa: E402
 
-from hgad_jax.cli import say  # noqa: E402
+from hgad_jax.cli.shell import say  # noqa: E402
 from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402

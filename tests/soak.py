@@ -1,6 +1,6 @@
 """Kills training again and again, at every phase, and compares what comes out with a run left alone.
 
-    python tests/soak.py --kills=50 --terms=10 --damages=10 --seed=0
+    python tests/soak.py --kills=50 --terms=10 --damages=10 --seed=0 --steps=40
 
 Each kill ends `train.py`, a real process, at a random moment: some wait for a checkpoint or the cache to be
 in the middle of being written, the others come at any time. The same command is then run again. When a run is
@@ -28,7 +28,7 @@ SETTINGS = TINY | {
     "train.stage_two_epoch": 4.0,
     "train.checkpoint_every": 2,
 }
-STEPS = 40
+DEFAULTS = {"kills": 50, "terms": 10, "damages": 10, "seed": 0, "steps": 40}
 STEPS_AN_EPOCH = 2
 EX_TEMPFAIL = 75
 PARTS = ("params", "opt_state", "constants", "calibration")
@@ -173,15 +173,20 @@ def arrays(checkpoint: Path) -> dict[str, tuple]:
 
     found = {}
     for part in PARTS:
-        with ocp.StandardCheckpointer() as reader:
-            tree = reader.restore(checkpoint / part)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            # As NumPy's, since this process may have other devices than those that trained.
+            as_numpy = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+                reader.metadata(checkpoint / part).item_metadata.tree,
+            )
+            tree = reader.restore(checkpoint / part, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             array = np.asarray(leaf)
             found[part + jax.tree_util.keystr(path)] = (str(array.dtype), array.shape, array.tobytes())
     return found
 
 
-def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int, steps: int = STEPS) -> Soak:
+def soak(place: Path, *, kills: int, terms: int, damages: int, seed: int, steps: int) -> Soak:
     """Spends all kills, then all damages; raises AssertionError at the first difference."""
     run = Soak(place, seed, steps)
     plan = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
@@ -212,7 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in {"kills": 50, "terms": 10, "damages": 10, "seed": 0}.items():
+    for name, default in DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = vars(parser.parse_args())
     with tempfile.TemporaryDirectory(prefix="hgad_jax_soak_") as place:

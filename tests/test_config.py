@@ -305,9 +305,9 @@ def test_every_key_says_what_it_is_and_its_default_passes(name):
 
 def test_the_page_of_keys_is_what_the_command_prints():
     done = subprocess.run(
-        [sys.executable, "-m", "hgad_jax.config"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "hgad_jax", "config"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert (ROOT / "docs" / "config.md").read_text().endswith(done.stdout), "python -m hgad_jax.config"
+    assert (ROOT / "docs" / "config.md").read_text().endswith(done.stdout), "hgad-jax config"
     assert all(f"`{section}.{key}`" in done.stdout for section, of in COMMON.items() for key in of)
 
 

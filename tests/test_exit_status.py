@@ -14,8 +14,11 @@ import pytest
 from trees import ROOT, save
 
 from hgad_jax import exit_status
-from hgad_jax.backbones import __main__ as backbones
-from hgad_jax.data import __main__ as data
+from hgad_jax.backbones import fetch as weights
+from hgad_jax.backbones import table
+from hgad_jax.cli import check as check_folder
+from hgad_jax.cli import config, fetch, listing, prepare
+from hgad_jax.data import own
 from hgad_jax.errors import Interrupted, UserError
 from hgad_jax.exit_status import status_of
 
@@ -70,19 +73,20 @@ def test_what_happens_has_a_status_and_a_sentence(happens, capsys):
 
 
 MODULES = {
-    "check": (data.main, ["check", "nowhere"], data.own, "scan"),
-    "prepare": (data.main, ["prepare", "btad"], data.prepare, "load"),
-    "fetch": (backbones.main, ["fetch", "resnet18.tv_in1k"], backbones, "fetch"),
-    "list": (backbones.main, ["list"], backbones, "markdown_table"),
+    "check": (check_folder, ["nowhere"], own, "scan"),
+    "prepare": (prepare, ["btad"], prepare, "load"),
+    "fetch": (fetch, ["resnet18.tv_in1k"], weights, "fetch"),
+    "list": (listing, ["backbones"], table, "markdown_table"),
+    "config": (config, [], config, "page"),
 }
 
 
 @pytest.mark.parametrize("happens", HAPPENS)
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_that_is_a_command(name, happens, monkeypatch, capsys):
-    main, arguments, module, function = MODULES[name]
+    command_module, arguments, module, function = MODULES[name]
     monkeypatch.setattr(module, function, command(happens))
-    check(happens, main(arguments), capsys.readouterr().err)
+    check(happens, command_module.status(arguments), capsys.readouterr().err)
 
 
 # In one process for all: each start of Python with jax takes seconds.
@@ -90,24 +94,23 @@ SCRIPT = """
 import contextlib, importlib, io, json, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 import test_exit_status as tests
-from hgad_jax import cli
 
 name, module, function = sys.argv[1:4]
-sys.argv = [name + ".py", *sys.argv[4:]]
-script = importlib.import_module(name)
+sys.argv = [name, *sys.argv[4:]]
+script = importlib.import_module("hgad_jax.cli." + name)
 found = {{}}
 for happens in tests.HAPPENS:
     setattr(importlib.import_module(module), function, tests.command(happens))
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            cli.run(script.main, arguments=name == "predict")
+            script.main()
         except SystemExit as end:
             found[happens] = (end.code, said.getvalue())
 print(json.dumps(found))
 """
 SCRIPTS = {
     "train": ("hgad_jax.training.loop", "train", "--config=configs/hgad_folder.py", "--workdir=run"),
-    "eval": ("hgad_jax.evaluation.evaluate", "evaluate", "--workdir=run"),
+    "evaluate": ("hgad_jax.evaluation.evaluate", "evaluate", "--workdir=run"),
     "predict": ("hgad_jax.evaluation.predict", "predict", "--workdir=run", "--out=out", "--input=in"),
 }
 

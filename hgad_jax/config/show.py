@@ -1,4 +1,4 @@
-"""The table of keys as a page: what `python -m hgad_jax.config` prints and docs/config.md holds."""
+"""The table of keys as a page: what `hgad-jax config` prints and docs/config.md holds."""
 
 from collections.abc import Iterator
 from typing import Any

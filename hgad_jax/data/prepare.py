@@ -1,6 +1,5 @@
 """Datasets of the papers: found where the user put them, stored once, listed from then on."""
 
-import argparse
 import contextlib
 import functools
 import glob
@@ -206,32 +205,3 @@ def _locked(directory: str, name: str) -> Iterator[None]:
         os.makedirs(directory, exist_ok=True)
         with locked(os.path.join(directory, f".{name}.lock"), waiting=waiting):
             yield
-
-
-def add_parser(commands: Any) -> None:
-    """Add the command `prepare` to those of `python -m hgad_jax.data`; `run` carries it out."""
-    parser = commands.add_parser("prepare", help="store a dataset of the papers, without training")
-    parser.set_defaults(run=run)
-    parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--root", default="", help="folder with what was downloaded, archives or unpacked")
-    parser.add_argument("--prepared-dir", default="", help="where to keep it; the user's cache if not given")
-    parser.add_argument("--allow-partial", action="store_true", help="accept other images than published")
-    parser.add_argument("--follow-links", action="store_true", help="allow links that leave the folder")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Prepare a dataset, print what it holds and return the exit status.
-
-    Raises:
-        UserError: whatever is amiss with the user's files or the prepared ones.
-    """
-    logging.set_verbosity(logging.WARNING)
-    given = vars(arguments)
-    options = Options(**{key: given[key] for key in given.keys() & set(Options._fields)})
-    dataset = load(arguments.name, options)
-    print(f"{dataset.name}: {len(dataset.classes)} classes in {directory_of(options)}")
-    for name in dataset.classes:
-        train, test = ([r for r in part if r.class_name == name] for part in (dataset.train, dataset.test))
-        bad = sum(record.anomalous for record in test)
-        print(f"  {name}: {len(train)} training, {len(test) - bad} good and {bad} defective test images")
-    return 0

@@ -1,7 +1,8 @@
-"""What the scripts share: flags parsed, errors for the user shown as such, the exit status."""
+"""What the commands share: flags parsed, errors for the user shown as such, the exit status."""
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -12,7 +13,8 @@ from hgad_jax.config.by_name import by_file
 from hgad_jax.errors import UserError
 from hgad_jax.exit_status import DONE, OURS, USERS, status_of
 
-_KEYS = "Every key with its range: python -m hgad_jax.config"
+_KEYS = "Every key with its range: hgad-jax config"
+_HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 
 def say(line: str) -> None:
@@ -20,11 +22,12 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def run(main: Callable[..., int | None], *, arguments: bool = False) -> None:
+def run(main: Callable[..., int | None], *, module: str, arguments: bool = False) -> None:
     """Parses flags, runs `main` and ends the program with a status of `exit_status`.
 
     Args:
       main: called without arguments; returns the status, or None for 0.
+      module: that the command's flags are defined in; its docstring is the head of --help.
       arguments: call it with the list of what is no flag on the command line, instead of refusing that.
     """
 
@@ -36,12 +39,25 @@ def run(main: Callable[..., int | None], *, arguments: bool = False) -> None:
         return main(argv[1:]) if arguments else main()
 
     show_any_name()
+    if _HELP & set(sys.argv[1:]):
+        sys.exit(status_of(lambda: print(_help(module))))
     # absl would end with a status of its own.
     status = status_of(lambda: _code(lambda: app.run(guarded, flags_parser=_parse)))
     jax = sys.modules.get("jax")
     if status in (USERS, OURS) and jax and jax.distributed.is_initialized():
         os._exit(status)  # an ordinary end would wait for the other processes, which wait for this one
     sys.exit(status)
+
+
+def _help(module: str) -> str:
+    """What a command is and takes; absl would show the flags of its own, too."""
+    lines = [sys.modules[module].__doc__.strip(), ""]
+    for flag in flags.FLAGS.get_flags_for_module(module):
+        is_shown = flag.default not in (None, "", [], False) and flag.name != "config"
+        default = f" (default: {flag.default})" if is_shown else ""
+        text = f"--{flag.name}: {' '.join(flag.help.split())}{default}"
+        lines += textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _code(command: Callable[[], None]) -> int:

@@ -1,0 +1,1 @@
+"""One command, `hgad-jax`, and its sub-commands; flags and nothing else."""
