@@ -211,6 +211,6 @@ def test_a_device_that_is_not_there():
 def test_check_finds_images_that_cannot_be_used(tmp_path, capsys):
     save(tmp_path / "part" / "train" / "good" / "a.png", np.zeros((8, 8), np.uint8))
     (tmp_path / "part" / "train" / "good" / "b.png").write_text("")
-    assert data.main(["check", str(tmp_path)]) == exit_status.SOME_UNUSABLE
+    assert check_folder.status([str(tmp_path)]) == exit_status.SOME_UNUSABLE
     assert "b.png" in capsys.readouterr().out
-    assert data.main(["check", str(tmp_path / "nowhere")]) == exit_status.USERS
+    assert check_folder.status([str(tmp_path / "nowhere")]) == exit_status.USERS

@@ -3,8 +3,10 @@
 import sys
 
 from hgad_jax.cli import fetch, listing
+from hgad_jax.exit_status import DONE, USERS
 
 _COMMANDS = {"list": lambda rest: listing.status(["backbones", *rest]), "fetch": fetch.status}
+_USAGE = "usage: python -m hgad_jax.backbones list\n       python -m hgad_jax.backbones fetch NAME"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,8 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in _COMMANDS:
         return _COMMANDS[name](rest)
-    print("python -m hgad_jax.backbones list\npython -m hgad_jax.backbones fetch NAME", file=sys.stderr)
-    return 0 if name in ("-h", "--help") else 2
+    is_help = name in ("-h", "--help")
+    print(_USAGE, file=sys.stdout if is_help else sys.stderr)
+    return DONE if is_help else USERS
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import sys
 
 from hgad_jax.cli import check, prepare
+from hgad_jax.exit_status import DONE, USERS
 
 _COMMANDS = {"check": check.status, "prepare": prepare.status}
+_USAGE = "usage: python -m hgad_jax.data check DIR\n       python -m hgad_jax.data prepare NAME --root=DIR"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,10 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in _COMMANDS:
         return _COMMANDS[name](rest)
-    print(
-        "python -m hgad_jax.data check DIR\npython -m hgad_jax.data prepare NAME --root=DIR", file=sys.stderr
-    )
-    return 0 if name in ("-h", "--help") else 2
+    is_help = name in ("-h", "--help")
+    print(_USAGE, file=sys.stdout if is_help else sys.stderr)
+    return DONE if is_help else USERS
 
 
 if __name__ == "__main__":
