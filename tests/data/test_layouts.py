@@ -574,6 +574,8 @@ def test_names_that_cannot_be_typed_are_quoted_for_bash(tmp_path):
         (["test/scratch/monday", "train/good"], {"test/scratch": (Role.BAD, "scratch")}),
         (["masks", "OK", "bent"], {"masks": (Role.MASK, "bent"), "bent": (Role.BAD, "bent")}),
         (["test", "train/good"], {"test": (None, "")}),
+        (["test/bent", "ground_truth/bent/000"], {"ground_truth/bent": (Role.MASK, "bent")}),
+        (["NG/bent", "OK", "NG/masks/bent"], {"NG/masks/bent": (Role.MASK, "bent")}),
     ],
 )
 def test_what_names_say(paths, expected):

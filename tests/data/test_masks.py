@@ -82,6 +82,12 @@ def test_folders_of_masks_that_differ_in_capitals_alone(tmp_path):
     assert "1 masks without an image" in problems[0]
 
 
+def test_a_mask_is_of_one_image_where_names_differ_in_capitals_alone(tmp_path):
+    found, (problem,) = matched(tmp_path, ["bent/A.png", "bent/a.png"], ["bent/a_mask.png"])
+    assert found == {"bent/a.png": ["bent/a_mask.png"]}
+    assert "1 defective images have a mask but 1 have none" in problem
+
+
 def test_what_is_spelled_exactly_comes_first(tmp_path):
     images = ["bent/A.png", "bent/a.png", "bent/a_mask.png"]
     masks = ["bent/A_mask.png", "bent/a_mask.png", "bent/a_mask_mask.png"]
