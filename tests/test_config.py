@@ -237,7 +237,7 @@ def test_every_key_is_read_by_the_package():
         elif key.startswith("data.") and name in Transform._fields:  # read by its fields' names
             continue
         else:
-            pattern = rf"\b(config|keys|{section})\.{name}\b"
+            pattern = rf"\b(config|{section})\.{name}\b"
         assert re.search(pattern, source), f"config.{key} is read nowhere"
 
 
