@@ -17,7 +17,7 @@ from flax import traverse_util
 from jax import lax
 
 from hgad_jax.backbones.catalogue import Constants, choose, warn_if_ambiguous
-from hgad_jax.backbones.sources import read_weights
+from hgad_jax.backbones.sources import is_file, read_weights
 from hgad_jax.backbones.spec import Spec, Tap
 from hgad_jax.backbones.weights import Params, abstract_params, convert, random_params
 from hgad_jax.backbones.winograd import with_ready_kernels
@@ -66,7 +66,8 @@ def load(
       source: "package" for the ImageNet weights of the Python package that carries them, verified by their
         SHA-256; "cache" for what `python -m hgad_jax.backbones fetch NAME` has stored; "auto" for the
         package where there is one and the cache elsewhere; the path of a state dict, `.safetensors` or
-        `.pth`, with timm's or torchvision's names; or "random", for tests.
+        `.pth`, with timm's or torchvision's names, or a training script's checkpoint that holds one; or
+        "random", for tests.
       seed: of the random weights, not used otherwise.
       dtype: of the kernels and of what is multiplied by them, "float32" or "bfloat16"; all else, the maps
         included, is float32.
@@ -80,7 +81,8 @@ def load(
       UserError: unknown backbone, tap or dtype; weights missing, damaged, altered or of another network.
 
     Warns:
-      UserWarning: the name has no tag, and means other weights than the papers used.
+      UserWarning: the name has no tag, no file was given, and it means other weights than the papers used; or
+        a file holds tensors that are not used.
     """
     choice = choose(name)
     spec = choice.entry.build()
@@ -91,7 +93,8 @@ def load(
     if source == "random":
         params, weights_hash = random_params(needed, seed), f"random:{seed}"
     else:
-        warn_if_ambiguous(choice)
+        if not is_file(source):
+            warn_if_ambiguous(choice)
         weights = read_weights(choice, source)
         params = convert(weights.state, spec, needed, name=name, file=str(weights.path))
         weights_hash = weights.sha256

@@ -1,8 +1,9 @@
-"""Reads PyTorch `.pth` state dicts without PyTorch, and without running anything that is in them.
+"""Reads the tensors of PyTorch `.pth` files without PyTorch, and without running anything that is in them.
 
 A `.pth` file is a pickle, and a pickle is a program: it may import and call what it likes. The reader here
-admits the few names of which state dicts are made and refuses every other one. It knows both formats: the zip
-archive that PyTorch has written since 1.6, and the plain sequence of pickles of before.
+admits the few names of which state dicts and training scripts' checkpoints are made and refuses every other
+one. It knows both formats: the zip archive that PyTorch has written since 1.6, and the plain sequence of
+pickles of before.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
+import ml_dtypes
 import numpy as np
 
 from hgad_jax.errors import UserError
@@ -25,37 +27,39 @@ _Values = dict[str, np.ndarray]  # the flat contents of the storages, by their k
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _STORAGE_DTYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "?",
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("<i1"),
+    "ByteStorage": np.dtype("<u1"),
+    "BoolStorage": np.dtype("?"),
 }
 
 
 def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a state dict saved by `torch.save(model.state_dict(), path)`.
+    """Read all tensors of a file that `torch.save` wrote: a state dict, or dicts that hold some.
 
     Args:
       path: the `.pth` file, in either of PyTorch's formats, little-endian.
 
     Returns:
-      Name -> array in the file's own order, dtype and shape; every array is a copy.
+      Name -> array in the file's own order, dtype and shape; every array is a copy. The names of dicts within
+      dicts are joined by dots; what is no tensor is left out.
 
     Raises:
-      UserError: the file is missing, cut off, damaged, of another kind, not a plain state dict, or names
-        anything but tensors (it is then refused without being run).
+      UserError: the file is missing, cut off, damaged, of another kind, without tensors, or names anything
+        that is not admitted (it is then refused without being run).
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
             content, values = read(file, path)
-        return _state_dict(content, values, path)
+        return _tensors(content, values, path)
     except UserError:
         raise
     except OSError as error:
@@ -83,19 +87,19 @@ def sha256_of_file(path: str | Path) -> str:
 class _StorageType(NamedTuple):
     """Stands for a storage class of PyTorch, such as `torch.FloatStorage`."""
 
-    dtype: str
+    dtype: np.dtype
 
 
 class _Storage(NamedTuple):
     """Names a flat run of numbers that is kept outside of the pickle."""
 
     key: str
-    dtype: str
+    dtype: np.dtype
     length: int
 
     @property
     def nbytes(self) -> int:
-        return self.length * np.dtype(self.dtype).itemsize
+        return self.length * self.dtype.itemsize
 
     def values(self, data: bytes) -> np.ndarray:
         if len(data) != self.nbytes:
@@ -144,15 +148,40 @@ class _RebuildParameter:
         return tensor
 
 
-_ADMITTED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-} | {("torch", name): _StorageType(dtype) for name, dtype in _STORAGE_DTYPES.items()}
+class _Ignored:
+    """Stands for what training scripts save beside tensors; takes what it is given and keeps nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+
+_BESIDE_TENSORS = (
+    ("argparse", "Namespace"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),  # bytes within NumPy's scalars
+    ("torch", "device"),
+    ("torch", "Size"),
+)
+_ADMITTED = (
+    {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+        ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+    }
+    | {("torch", name): _StorageType(dtype) for name, dtype in _STORAGE_DTYPES.items()}
+    | dict.fromkeys(_BESIDE_TENSORS, _Ignored)
+)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds ordered dicts, numbers, strings and tensors, and refuses everything else."""
+    """Builds dicts, numbers, strings and tensors, drops what is known to be harmless, refuses all else."""
 
     def __init__(self, file: BinaryIO, path: Path):
         super().__init__(file, encoding="utf-8")
@@ -248,16 +277,26 @@ def _is_legacy(file: BinaryIO, path: Path) -> bool:
     return _unpickle(file, path)[0] == _LEGACY_MAGIC
 
 
-def _state_dict(content: Any, values: _Values, path: Path) -> dict[str, np.ndarray]:
-    """Check that the content is name -> tensor and nothing else, and copy the tensors out."""
+def _tensors(content: Any, values: _Values, path: Path) -> dict[str, np.ndarray]:
+    """Copy the tensors out of a dict of tensors and of such dicts."""
     if not isinstance(content, dict):
         _not_state_dict(path, f"a {type(content).__name__}")
-    others = [
-        key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, _Tensor))
-    ]
-    if others:
-        _not_state_dict(path, f"entries that are no tensors: {', '.join(map(repr, others[:5]))}")
-    return {name: tensor.array(values[tensor.storage.key]) for name, tensor in content.items()}
+    found: dict[str, np.ndarray] = {}
+    seen, waiting = set(), [("", content)]
+    while waiting:
+        prefix, entries = waiting.pop()
+        seen.add(id(entries))  # a dict may hold itself, or be held by many
+        for key, value in entries.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, _Tensor):
+                if name in found:
+                    raise ValueError(f"two tensors of the name {name}")
+                found[name] = value.array(values[value.storage.key])
+            elif isinstance(value, dict) and id(value) not in seen:
+                waiting.append((f"{name}.", value))
+    if not found:
+        _not_state_dict(path, f"a dict of {', '.join(map(repr, list(content)[:5])) or 'nothing'}")
+    return found
 
 
 def _check_little_endian(is_little: bool, path: Path) -> None:
@@ -274,7 +313,7 @@ def _foreign(path: Path, found: str) -> NoReturn:
 
 def _not_state_dict(path: Path, found: str) -> NoReturn:
     raise UserError(
-        f"{path} is not a state dict: found {found}, expected only names with tensors. "
+        f"{path} is not a state dict: found {found}, expected names with tensors. "
         "Save it with torch.save(model.state_dict(), path)."
     )
 

@@ -18,9 +18,9 @@ from typing import BinaryIO, NamedTuple
 
 from hgad_jax.backbones.catalogue import Choice
 from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
-from hgad_jax.backbones.safetensors_file import read_safetensors
+from hgad_jax.backbones.sources import read_safetensors
 from hgad_jax.backbones.store import record_path, recorded_hash, stored_path, torchvision_file
-from hgad_jax.backbones.weights import convert
+from hgad_jax.backbones.weights import check_whole
 from hgad_jax.errors import UserError
 from hgad_jax.files import disk_errors, locked, remove_leftovers, write_atomically, writing
 from hgad_jax.progress_bar import progress_bar
@@ -163,4 +163,4 @@ def _check_content(part: Path, choice: Choice, url: str) -> None:
     """Read it as it will be read later, and compare its tensors with the architecture's."""
     is_torch = torchvision_file(choice) is not None
     state = read_torch_checkpoint(part) if is_torch else read_safetensors(part)
-    convert(state, choice.entry.build(), {}, name=choice.name, file=url)
+    check_whole(state, choice.entry.build(), name=choice.name, file=url)

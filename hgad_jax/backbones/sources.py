@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from hgad_jax.backbones.catalogue import Choice
 from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
-from hgad_jax.backbones.safetensors_file import read_safetensors
 from hgad_jax.backbones.store import Expected, cached_file
 from hgad_jax.errors import UserError
 from hgad_jax.files import expanded
@@ -25,9 +25,14 @@ class Weights(NamedTuple):
 _NAMES = ("auto", "package", "cache", "random")
 
 
+def is_file(source: str | Path) -> bool:
+    """Whether a source is the path of a file, and not one of the words."""
+    return str(source) not in _NAMES
+
+
 def absolute_source(source: str) -> str:
     """A source as it is to be kept: the path of a file becomes absolute, a name stays."""
-    return source if source in _NAMES else str(expanded(source))
+    return str(expanded(source)) if is_file(source) else source
 
 
 def read_weights(choice: Choice, source: str | Path) -> Weights:
@@ -81,3 +86,25 @@ def _given_file(path: Path) -> Path:
             "'random' or the path of a .safetensors or .pth file"
         )
     return path
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all tensors of a `.safetensors` file, in which nothing can be run.
+
+    Returns:
+      Name -> array in the file's own dtype and shape.
+
+    Raises:
+      UserError: the file is missing, cut off, damaged, of another kind, or has a dtype that NumPy lacks.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    except OSError as error:
+        reason = "it is a directory" if Path(path).is_dir() else error.strerror or error
+        raise UserError(f"cannot read the weights file {path}: {reason}") from error
+    except (SafetensorError, AttributeError) as error:  # the second where NumPy lacks a dtype
+        raise UserError(
+            f"{path} is not a whole safetensors file of numbers that NumPy knows: {error}. Download or copy "
+            "it again, and compare its SHA-256 with its publisher's."
+        ) from error

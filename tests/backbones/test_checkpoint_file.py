@@ -1,5 +1,6 @@
 """Reading `.pth` files: what PyTorch wrote is read, everything else is refused and nothing is run."""
 
+import argparse
 import base64
 import hashlib
 import io
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -82,7 +84,7 @@ def pickled(content, *, legacy):
             if not isinstance(value, FloatStorage):
                 return None
             storages[value.key] = value
-            return ("storage", FloatStorage, value.key, "cpu", value.length, *([None] if legacy else []))
+            return ("storage", type(value), value.key, "cpu", value.length, *([None] if legacy else []))
 
     Pickler(stream, protocol=2).dump(content)
     return stream.getvalue(), list(storages.values())
@@ -218,6 +220,59 @@ def test_tensor_outside_its_storage_is_refused(write, misfit):
 
 def test_storage_of_another_length_is_refused(write):
     assert "storage" in refusal(write(OrderedDict(weight=tensor(FloatStorage("0", range(6), length=7)))))
+
+
+def test_dicts_within_dicts_are_read_and_what_else_a_training_script_saves_is_left_out(write):
+    def weights(first):
+        return OrderedDict({"conv1.weight": tensor(FloatStorage(str(first), range(first, first + 6)))})
+
+    options = argparse.Namespace(lr=0.1, model="resnet18", nested=argparse.Namespace(x=1))
+    content = {
+        "epoch": 3,
+        "arch": "resnet18",
+        "best": np.float64(0.5),
+        "args": options,
+        "state_dict": weights(0),
+        "state_dict_ema": weights(6),
+        "optimizer": {"state": {0: {"exp_avg": tensor(FloatStorage("m", range(6)))}}, "param_groups": [{}]},
+    }
+    content["itself"] = content
+    state = read_torch_checkpoint(write(content))
+    assert sorted(state) == [
+        "optimizer.state.0.exp_avg",
+        "state_dict.conv1.weight",
+        "state_dict_ema.conv1.weight",
+    ]
+    np.testing.assert_array_equal(state["state_dict_ema.conv1.weight"], np.float32([[6, 7, 8], [9, 10, 11]]))
+
+
+def test_a_namespace_of_a_checkpoint_is_not_made(write, tmp_path):
+    """Whatever it is called with or told to hold, it stays empty, and so does its class."""
+    content = {"w": tensor(FloatStorage("0", range(6))), "args": argparse.Namespace(__doc__=7)}
+    assert list(read_torch_checkpoint(write(content))) == ["w"]
+    call = Call(argparse.Namespace, Call(os.system, f"touch {tmp_path}/marker"))
+    assert "system" in refusal(write({"args": call}))
+    assert not (tmp_path / "marker").exists()
+
+
+def test_two_tensors_of_one_name_are_refused(write):
+    one, other = (tensor(FloatStorage(key, range(6))) for key in "12")
+    assert "two tensors of the name a.b" in refusal(write({"a.b": one, "a": {"b": other}}))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ml_dtypes.bfloat16])
+def test_other_floating_point_types_are_read(tmp_path, monkeypatch, dtype):
+    names = {2: "HalfStorage", 8: "DoubleStorage"}
+    dtype = np.dtype(dtype)
+    name = "BFloat16Storage" if dtype == ml_dtypes.bfloat16 else names[dtype.itemsize]
+    kind = type(name, (FloatStorage,), {"__module__": "torch"})
+    monkeypatch.setattr(sys.modules["torch"], name, kind, raising=False)
+    storage = kind("0", [])
+    values = np.array([1.5, -2, 0, 3, 4, 5], dtype)
+    storage.data, storage.length = values.tobytes(), 6
+    for writer in (write_zip, write_legacy):
+        found = read_torch_checkpoint(writer(tmp_path / "some.pth", {"w": tensor(storage)}))["w"]
+        np.testing.assert_array_equal(found, values.reshape(2, 3), strict=True)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": OrderedDict()}, {7: None}])
