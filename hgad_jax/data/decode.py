@@ -73,6 +73,10 @@ def decode(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     if array is not None:
         return _of_array(array, name)
     if isinstance(image, Image.Image) and not _is_unread(image):
+        if getattr(image, "is_animated", False) and image.format != "MPO" and image.tell() == 0:
+            raise UserError(
+                f"{name} has several frames, expected one: give image.copy() of the one that is meant."
+            )
         with damage_named(name):
             return _of_pillow(_upright(image))
     with _file(image, name) as file:
@@ -163,7 +167,8 @@ def _file(image: ImageLike, name: str) -> Iterator[BinaryIO]:
         except FileNotFoundError as error:
             raise UserError(f"{name} does not exist. Check the path.") from error
         except (OSError, ValueError) as error:  # a name with a null character is a ValueError
-            raise UserError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{name} cannot be read: {reason}. Mend or remove it.") from error
         with file:
             yield file
         return

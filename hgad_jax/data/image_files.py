@@ -53,12 +53,17 @@ def open_file(
     if kind not in _READERS:
         found = f"it is a {kind} file" if kind else "it is no image by its content" if head else "it is empty"
         raise _unreadable(name, found)
-    _refuse_suffix(kind, suffix, name)
+    reader, suffixes = _READERS[kind], SUFFIXES[kind]
+    if suffix.lower() in {s for others in SUFFIXES.values() for s in others}.difference(suffixes):
+        raise UserError(
+            f"{name} is a {reader.format} file by its content but not by its name: the suffix {suffix} is "
+            "wrong. Rename it, or save it again."
+        )
     # Pillow compares some images with a limit of its own, which must not be below the one asked for.
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
     with damage_named(name):
-        opened = _READERS[kind](file)
+        opened = reader(file)
         several = getattr(opened, "is_animated", False)
         problem = _problem(opened)
     width, height = opened.size
@@ -70,8 +75,8 @@ def open_file(
         )
     if several:
         raise UserError(
-            f"{name} is a {kind} file of several images, expected one. Write each to a file of its own, "
-            "with 'magick FILE -coalesce image-%03d.png' for example."
+            f"{name} is a {reader.format} file of several images, expected one. Write each to a file of its "
+            "own, with 'magick FILE -coalesce image-%03d.png' for example."
         )
     if problem:
         raise UserError(f"{name} {problem}")
@@ -131,15 +136,6 @@ def _problem(opened: ImageFile.ImageFile) -> str:
     if isinstance(opened, BmpImageFile) and opened.info["compression"] in _BMP_RUNS:
         return "is a BMP file compressed by runs (RLE), which is not read. Save it as png."
     return ""
-
-
-def _refuse_suffix(kind: str, suffix: str, name: str) -> None:
-    of_another = any(suffix.lower() in suffixes for other, suffixes in SUFFIXES.items() if other != kind)
-    if of_another:
-        raise UserError(
-            f"{name} is a {kind} file by its content but not by its name: the suffix {suffix} is wrong. "
-            "Rename it, or save it again."
-        )
 
 
 def _unreadable(name: str, reason: str) -> UserError:

@@ -90,9 +90,12 @@ def to_eight_bits(values: np.ndarray, transform: Transform, name: str) -> tuple[
 
 def beyond(transform: Transform) -> str:
     """What to call values that are clipped, in a message."""
+    limits = []
+    if transform.white_level not in (0, FULL):
+        limits.append(f"above the white level {transform.white_level} (data.white_level)")
     if transform.value_range:
-        return f"outside of data.value_range, {transform.value_range}"
-    return f"above the white level {transform.white_level} (data.white_level)"
+        limits.append(f"outside of data.value_range, {transform.value_range}")
+    return " or ".join(limits)
 
 
 def _by_table(values: np.ndarray, white: int) -> tuple[np.ndarray, int]:

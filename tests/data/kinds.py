@@ -448,7 +448,7 @@ def others() -> Iterator[Kind]:
     frames = [Image.fromarray(noise(HEIGHT, WIDTH, seed=seed)) for seed in range(3)]
     out = io.BytesIO()
     frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
-    refused = "WebP file of several images"
+    refused = "WEBP file of several images"
     yield Kind("several images in one file", "animated.webp", out.getvalue(), None, refused)
     row, grey = "files of other kinds", Image.fromarray(noise(HEIGHT, WIDTH))
     for name, kind in (("GIF", "GIF"), ("PNM", "PPM"), ("JPEG 2000", "JPEG2000")):
@@ -466,6 +466,9 @@ def others() -> Iterator[Kind]:
     refused = "no image by its content"
     yield Kind(row, "image.tga", out.getvalue(), None, refused)
     yield Kind(row, "text.png", b"no image", None, refused)
+    turn, values = "turned by its EXIF or TIFF orientation", noise(HEIGHT, WIDTH)
+    yield Kind(turn, "turned.png", plain_png(values, 8, 0, (b"eXIf", exif(6))), turned(values, 6))
+    yield Kind(turn, "turned.tif", tiff(values, orientation=8), turned(values, 8))
     yield Kind(row, "empty.png", b"", None, "it is empty")
     yield Kind(
         "another suffix than its kind's",

@@ -242,6 +242,12 @@ def test_a_pillow_image_that_was_worked_on_is_taken_as_it_is():
     assert "several images" in said(decode, pages)
     pages.seek(2)
     assert decode(pages).size == kind.pixels.shape[:2], "the page that was chosen"
+    animation = Image.open(io.BytesIO(ALL["animated.webp"].content))
+    assert "has several frames, expected one" in said(decode, animation)
+    assert decode(animation.copy()).size == kind.pixels.shape[:2]
+    with_preview = Image.open(io.BytesIO(ALL["preview.jpg"].content))
+    with_preview.load()
+    assert decode(with_preview).size == (48, 64)
     rgb = Image.fromarray(noise(11, 17, 3))
     for mode in ("1", "L", "LA", "P", "CMYK", "HSV", "YCbCr", "RGBA", "RGBX", "La", "RGBa"):
         image = (

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 from broken import draw
+from kinds import kinds
 from trees import ROOT, add_class
 
 from hgad_jax.config import get_config
@@ -22,6 +23,18 @@ def test_the_example_of_the_cache(tmp_path, monkeypatch):
     image = next(iter(names["image_batches"](names["records"], transform=names["transform"], batch_size=1)))
     expected = image["image"][0, :16, :16].mean((0, 1))
     np.testing.assert_allclose(names["colours"][1, 0, 0], expected, rtol=1e-6)
+
+
+def test_the_table_of_what_is_read_is_that_of_the_tests():
+    """Row by row: what it names is read, or refused, as the files of that kind are."""
+    (table,) = re.findall(r"\| image \| \|\n\| --- \| --- \|\n(.*?)\n\n", PAGE, re.DOTALL)
+    told = dict(re.fullmatch(r"\| (.*?) \| (.*) \|", line).groups() for line in table.splitlines())
+    tested = {}
+    for kind in kinds():
+        tested.setdefault(kind.row, set()).add(bool(kind.refused))
+    assert told.keys() == tested.keys()
+    for row, refused in tested.items():
+        assert refused == {told[row].startswith("refused")}, row
 
 
 def test_keys_that_are_named_exist():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +12,18 @@ from PIL import Image
 from trees import SIDE, crop, save, tiny_config
 
 from hgad_jax.data.__main__ import main
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.transforms import load
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.evaluation.predict import predict
 from hgad_jax.evaluation.prediction_files import Outputs
 from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.training.loop import train
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+
+from kinds import kinds
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +133,33 @@ def test_16_bits_for_a_model_of_8_are_refused_by_all_alike(place, runs, tmp_path
         assert message in capsys.readouterr().out
     finally:
         test.unlink()
+
+
+def test_what_is_predicted_is_what_is_decoded(place, runs, tmp_path):
+    """Of every kind of file: a row, or the sentence that decoding gives; `Predictor` says the same."""
+    expected = {}
+    for kind in kinds():
+        path = tmp_path / "files" / kind.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(kind.content)
+        try:
+            load(path, Transform(SIDE, white_level=4095))
+            expected[str(path)] = ""
+        except UserError as error:
+            expected[str(path)] = str(error)
+    predict(place / "run-deep", list(expected), tmp_path / "out", log=lambda line: None)
+    refused = (tmp_path / "out" / "unreadable.txt").read_text().splitlines()
+    assert sorted(refused) == sorted(filter(None, expected.values()))
+    scores = {row["path"]: float(row["score"]) for row in rows(tmp_path / "out")}
+    assert sorted(scores) == sorted(path for path, problem in expected.items() if not problem)
+    predictor = Predictor.load(place / "run-deep")
+    for path, problem in list(expected.items())[::7]:
+        if problem:
+            with pytest.raises(UserError) as error:
+                predictor(path)
+            assert str(error.value) == problem
+        else:
+            assert predictor(path).score == pytest.approx(scores[path], rel=1e-4)
 
 
 def test_training_goes_on_with_the_level_that_was_found(place, runs, tmp_path):
