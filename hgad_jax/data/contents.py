@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from hgad_jax.data.pipeline import threaded
 from hgad_jax.data.records import MaskFile, Record, Stored, fingerprint, identity, read_image_file
-from hgad_jax.files import expanded, read_text, write_atomically
+from hgad_jax.files import expanded, read_text, remove_leftovers, write_atomically
 
 _TABLE = "contents.jsonl"
 
@@ -121,6 +121,7 @@ def _note(path: Path, known: dict[str, str], current: Sequence[str]) -> None:
     """
     now, paths = set(current), {name.partition("\0")[0] for name in current if os.path.isabs(name)}
     kept = [item for item in known.items() if item[0] in now or item[0].partition("\0")[0] not in paths]
+    remove_leftovers(path.parent)
     try:
         write_atomically(path, "".join(f"{json.dumps(item)}\n" for item in kept), parents=True)
     except OSError as error:  # full or read-only: the next start reads the images again, no more

@@ -91,7 +91,10 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
 def latest_step(manager: ocp.CheckpointManager) -> int | None:
     """Step of the newest whole checkpoint, None without one; see `newest.newest_whole`."""
     manager.wait_until_finished()  # what is being written is not whole yet
-    return newest.newest_whole(Path(manager.directory))
+    step = newest.newest_whole(Path(manager.directory))
+    if jax.process_count() > 1:
+        manager.reload()  # now that all see the same
+    return step
 
 
 def read_newest(manager: ocp.CheckpointManager, read: Callable[[int], T]) -> T | None:

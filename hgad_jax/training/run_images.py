@@ -15,6 +15,7 @@ from hgad_jax.files import read_text, write_atomically
 from hgad_jax.training.setup import cache_directory
 
 FILE = "images.jsonl"
+_SHOWN = 5  # names of a kind in a message
 
 
 class RunImage(NamedTuple):
@@ -91,7 +92,7 @@ def changes(workdir: Path, then: dict[str, str], now: Sequence[RunImage]) -> Ite
         ("under other names, in another class or order", _displaced(before, now, gone, come)),
     ):
         if images:
-            yield f"{len(images)} images {what}: {listed(image.name for image in images)}"
+            yield f"{len(images)} images {what}: {listed((image.name for image in images), _SHOWN)}"
 
 
 def _without(images: Sequence[RunImage], others: Sequence[RunImage]) -> list[RunImage]:

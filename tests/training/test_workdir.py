@@ -197,6 +197,20 @@ def test_the_log_drops_what_is_past_the_checkpoint_and_a_cut_line(tmp_path):
     assert [line["step"] for line in logged(tmp_path)] == [2, 4, 5]
 
 
+def test_a_log_that_a_windows_editor_saved_again(tmp_path):
+    first = MetricLog(tmp_path, 0)
+    first.write(2, {"loss": 0.5})
+    first.close()
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    MetricLog(tmp_path, 2).close()
+    again = MetricLog(tmp_path, 2)
+    again.write(3, {"loss": 0.25})
+    again.close()
+    MetricLog(tmp_path, 3).close()
+    assert [json.loads(line)["step"] for line in path.read_text("utf-8-sig").splitlines()] == [2, 3]
+
+
 def test_a_log_that_someone_edited_is_a_users_error(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl"):

@@ -1,3 +1,4 @@
+import codecs
 import collections
 import importlib.util
 
@@ -111,6 +112,13 @@ def test_other_counts_are_refused_with_what_differs(folder, tmp_path):
     with pytest.raises(UserError, match="good mono: 1 instead of 588") as error:
         load("elpv", root, tmp_path / "prepared")
     assert "defective poly: 0 instead of 402" in str(error.value)
+
+
+def test_labels_that_a_windows_editor_saved_again(folder, tmp_path):
+    root = folder(["images/a.png 0.0 mono", "images/b.png 0.0 poly"])
+    path = root / "labels.csv"
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(load("elpv", root, tmp_path / "prepared", allow_partial=True).train) == 2
 
 
 def test_missing_image_is_named(folder, tmp_path):

@@ -1,3 +1,5 @@
+import codecs
+
 import numpy as np
 import pytest
 from dataset_trees import load, mark, pack, shrink, visa
@@ -45,6 +47,13 @@ def test_the_table_splits_and_normal_ones_come_first(root, tmp_path, packed):
         ("visa/pcb3/Data/Images/Normal/0002.JPG", "good", False),
         ("visa/pcb3/Data/Images/Anomaly/000.JPG", "anomaly", True),
     ]
+
+
+def test_a_table_that_a_windows_program_saved_again(root, tmp_path):
+    visa(root)
+    table = root / "split_csv" / "1cls.csv"
+    table.write_bytes(codecs.BOM_UTF8 + table.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(load("visa", root, tmp_path / "prepared").train) == 4
 
 
 def test_masks_with_small_values_are_binarised_before_they_are_resized(root, tmp_path):
