@@ -6,6 +6,7 @@ and a full disk end alike everywhere.
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import uuid
@@ -200,3 +201,19 @@ def _refusal(error: BaseException) -> tuple[int | None, str]:
             return number, os.strerror(number)
         cause = cause.__cause__ or cause.__context__
     return None, ""
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """Compute the SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read the weights file {path}: {error.strerror or error}") from error
+
+
+# A pickle can set attributes of whatever it is given. Of these types it cannot: tuples and empty slots.

@@ -6,7 +6,6 @@ one. It knows both formats: the zip archive that PyTorch has written since 1.6, 
 pickles of before.
 """
 
-import hashlib
 import io
 import math
 import pickle
@@ -66,22 +65,6 @@ def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read the weights file {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle can fail in any way; the pickle module promises no less
         _damaged(path, f"{type(error).__name__}: {error}", error)
-
-
-def sha256_of_file(path: str | Path) -> str:
-    """Compute the SHA-256 of a file's bytes, as 64 hexadecimal digits.
-
-    Raises:
-      UserError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read the weights file {path}: {error.strerror or error}") from error
-
-
-# A pickle can set attributes of whatever it is given. Of these types it cannot: tuples and empty slots.
 
 
 class _StorageType(NamedTuple):

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from hgad_jax.backbones.catalogue import Choice
-from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
+from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint
 from hgad_jax.backbones.sources import read_safetensors
 from hgad_jax.backbones.store import record_path, recorded_hash, stored_path, torchvision_file
 from hgad_jax.backbones.weights import check_whole
 from hgad_jax.errors import UserError
-from hgad_jax.files import disk_errors, locked, remove_leftovers, write_atomically, writing
+from hgad_jax.files import disk_errors, locked, remove_leftovers, sha256_of_file, write_atomically, writing
 from hgad_jax.progress_bar import progress_bar
 
 _CHUNK = 1 << 20  # bytes

@@ -8,10 +8,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from hgad_jax.backbones.catalogue import Choice
-from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
+from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint
 from hgad_jax.backbones.store import Expected, cached_file
 from hgad_jax.errors import UserError
-from hgad_jax.files import expanded
+from hgad_jax.files import expanded, sha256_of_file
 
 
 class Weights(NamedTuple):

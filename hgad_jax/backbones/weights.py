@@ -11,21 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import ml_dtypes
 import numpy as np
 from flax import traverse_util
 
 from hgad_jax.backbones.spec import Spec
+from hgad_jax.backbones.state_dict import Shape, State, is_float, listed, misfit, misfits, naming
 from hgad_jax.errors import UserError
 
 _STATISTICS = ("running_mean", "running_var")
 _BATCH_NORM_TENSORS = ("weight", "bias", *_STATISTICS)
-_COUNTER = ".num_batches_tracked"  # of a batch normalisation; it means nothing for frozen weights
 
 Params = dict[str, Any]  # a nested dict of arrays, as Flax has it
 Path = tuple[str, ...]  # in the Flax tree
-State = Mapping[str, np.ndarray]
-Shape = tuple[int, ...]
 
 
 class Part(Protocol):
@@ -249,22 +246,22 @@ def convert(state: State, spec: Spec, abstract: Params, *, name: str, file: str)
     wanted = _shapes(abstract)
     body = _shapes(abstract_params(spec, tuple(spec.taps))) | wanted
     tensors = {dialect: _tensors(spec, dialect, body) for dialect in spec.dialects}
-    dialect, prefix = _naming(state, tensors)
+    dialect, prefix = naming(state, tensors)
     needed, expected = _tensors(spec, dialect, wanted), tensors[dialect]
     if prefix is None:
         raise UserError(
-            f"{file} holds no weights of the backbone {name}: found {_listed(list(state))}; expected "
-            f"{_listed(list(needed))}, with or without a prefix. Point to weights of this backbone, "
+            f"{file} holds no weights of the backbone {name}: found {listed(list(state))}; expected "
+            f"{listed(list(needed))}, with or without a prefix. Point to weights of this backbone, "
             "with their names as published by timm or torchvision."
         )
     below = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    problems, others = _misfits(below, needed, expected, _names(spec, dialect))
+    problems, others = misfits(below, needed, expected, _names(spec, dialect))
     if problems:
-        raise _misfit(problems, name, file, prefix)
+        raise misfit(problems, name, file, prefix)
     if others:
         warnings.warn(
             f"{file} holds tensors that the backbone {name} has not, and they are not used: "
-            f"{_listed([f'{prefix}{key}' for key in others])}",
+            f"{listed([f'{prefix}{key}' for key in others])}",
             stacklevel=3,
         )
     return _converted(below, spec.dialects[dialect](), wanted)
@@ -278,76 +275,17 @@ def check_whole(state: State, spec: Spec, *, name: str, file: str) -> None:
     """
     whole = _whole(spec)
     tensors = {dialect: _tensors(spec, dialect, whole) for dialect in spec.dialects}
-    dialect, _ = _naming(state, tensors)
+    dialect, _ = naming(state, tensors)
     expected = tensors[dialect]
-    problems, others = _misfits(state, expected, expected, set(expected))
+    problems, others = misfits(state, expected, expected, set(expected))
     problems += [f"left over: {key} {list(state[key].shape)}" for key in others]
     problems += [
         f"wrong dtype: {key} {state[key].dtype}, expected float32"
         for key in expected
-        if key in state and _is_float(state[key]) and state[key].dtype != np.float32
+        if key in state and is_float(state[key]) and state[key].dtype != np.float32
     ]
     if problems:
-        raise _misfit(problems, name, file)
-
-
-def _naming(state: State, tensors: Mapping[str, dict[str, Shape]]) -> tuple[str, str | None]:
-    """The publisher and the prefix with which most of the tensors are there; None if there are none.
-
-    Of several that are as good, the averaged weights ("ema") are taken, as timm does, else the shortest.
-    """
-    found: dict[tuple[str, str], int] = {}
-    for key in state:
-        starts = [0, *(i + 1 for i, letter in enumerate(key) if letter == ".")]
-        for dialect, names in tensors.items():
-            for start in starts:
-                if key[start:] in names:
-                    pair = (dialect, key[:start])
-                    found[pair] = found.get(pair, 0) + 1
-    order = list(tensors)
-
-    def fit(pair: tuple[str, str]) -> tuple:
-        return found[pair], "ema" in pair[1].lower(), -len(pair[1]), -order.index(pair[0])
-
-    return max(found, key=fit) if found else (order[0], None)
-
-
-def _misfits(
-    state: State, needed: dict[str, Shape], expected: dict[str, Shape], known: set[str]
-) -> tuple[list[str], list[str]]:
-    """What is wrong with a state dict, and its tensors that are nobody's.
-
-    Args:
-      state: the state dict.
-      needed: what must be there.
-      expected: what must be right if it is there.
-      known: names that may be there.
-    """
-    counters = {f"{key.removesuffix('.running_var')}{_COUNTER}" for key in known}
-    problems = [f"missing: {key} {list(shape)}" for key, shape in needed.items() if key not in state]
-    for key, shape in expected.items():
-        if key in state:
-            problems += _differences(key, state[key], shape)
-    others = [key for key in state if key not in known and key not in counters]
-    # Of a part that this network has: a deeper network's, of which it would be the beginning.
-    parts = {key.partition(".")[0] for key in expected if "." in key}
-    foreign = [key for key in others if key.partition(".")[0] in parts]
-    problems += [f"left over: {key} {list(state[key].shape)}" for key in foreign]
-    return problems, [key for key in others if key not in foreign]
-
-
-def _misfit(problems: list[str], name: str, file: str, prefix: str = "") -> UserError:
-    below = f" below {prefix.removesuffix('.')!r}" if prefix else ""
-    return UserError(
-        f"the weights in {file}{below} do not fit the backbone {name}, {len(problems)} of their tensors "
-        "differ:\n  " + "\n  ".join(problems) + "\nPoint to weights of this backbone, with their names "
-        "as published by timm or torchvision."
-    )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+        raise misfit(problems, name, file)
 
 
 def _converted(state: State, parts: Sequence[Part], shapes: dict[Path, Shape]) -> Params:
@@ -361,17 +299,3 @@ def _converted(state: State, parts: Sequence[Part], shapes: dict[Path, Shape]) -
 
 def _shapes(abstract: Params) -> dict[Path, Shape]:
     return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(abstract).items()}
-
-
-def _differences(name: str, tensor: np.ndarray, shape: Sequence[int]) -> list[str]:
-    differences = []
-    if tensor.shape != tuple(shape):
-        transposed = " (is it transposed?)" if sorted(tensor.shape) == sorted(shape) else ""
-        differences.append(f"wrong shape: {name} {list(tensor.shape)}, expected {list(shape)}{transposed}")
-    if not _is_float(tensor):
-        differences.append(f"wrong dtype: {name} {tensor.dtype}, expected a floating-point one")
-    return differences
-
-
-def _is_float(tensor: np.ndarray) -> bool:
-    return tensor.dtype.kind == "f" or tensor.dtype == ml_dtypes.bfloat16

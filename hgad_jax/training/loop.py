@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
@@ -16,7 +15,6 @@ from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
 from hgad_jax.data import Dataset, own
 from hgad_jax.detectors import Detector
-from hgad_jax.errors import UserError
 from hgad_jax.files import disk_errors, expanded
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.scoring.decision import decide, describe_thresholds
@@ -34,6 +32,7 @@ from hgad_jax.training import (
 )
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.calibrate import make_calibrate
+from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
 from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
@@ -192,15 +191,15 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     state, best, constants = replicate(mesh, (state, best, constants))
     if start == 0:
         best = selecting.begin(state.params, constants)
-    calibrate = make_calibrate(config, model)
+    calibrate, weights = make_calibrate(config, model), model.levels.backbone_hash
 
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
         calibration = calibrate(items["params"], constants, lambda: data.batches(data.held_out), data.boxes)
-        bad = [name for name, part in calibration._asdict().items() if not _all_finite(part)]
+        bad = [name for name, part in calibration._asdict().items() if not all_finite(part)]
         if bad:
-            raise _not_finite(f"after step {step}", bad, manager)
+            raise not_finite(f"after step {step}", bad, manager, weights)
         metadata = _provenance(config, model, classes, data, found.contents, step) | {
             "calibration_images": len(data.boxes),
             "clusters": pseudo_classes.as_metadata(config, directory),
@@ -242,8 +241,8 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
             measured = stability.due(done, len(data.train) / config.train.batch_size)
             logged = done % config.train.log_every == 0 or done % config.train.checkpoint_every == 0
             if last or logged or measured or selects:
-                mean = _fetch(pending, done, manager)
-                mean |= _fetch([held_out], done, manager) if selects else {}
+                mean = mean_metrics(pending, done, manager, weights)
+                mean |= mean_metrics([held_out], done, manager, weights) if selects else {}
                 mean |= stability.measure(state.params, constants) if measured else {}
                 metric_log.write(done, mean)
                 bar.update(len(pending))
@@ -305,26 +304,3 @@ def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, An
 
 def _level_batches(data: TrainingSet, level: int):
     return lambda: ((features[level], labels) for features, labels in data.batches(data.train))
-
-
-def _fetch(pending, done: int, manager) -> dict[str, float]:
-    """Mean metrics of the pending steps; ends the run if one of them is not finite."""
-    fetched = jax.device_get(pending)
-    for step, metrics in enumerate(fetched, start=done - len(fetched) + 1):
-        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-        if bad:
-            raise _not_finite(f"at step {step}", bad, manager)
-    return {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
-
-
-def _all_finite(tree) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
-
-
-def _not_finite(when: str, names: list[str], manager) -> UserError:
-    saved = checkpoints.latest_step(manager)
-    kept = "no checkpoint was written yet" if saved is None else f"the checkpoint of step {saved} is kept"
-    return UserError(
-        f"Not finite {when}: {', '.join(names)} ({kept}). Training diverged: lower "
-        "config.train.learning_rate, set config.train.clip_norm, or raise config.detector.shrinkage."
-    )

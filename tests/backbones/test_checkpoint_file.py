@@ -18,8 +18,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint, sha256_of_file
+from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint
 from hgad_jax.errors import UserError
+from hgad_jax.files import sha256_of_file
 
 # torch.save({"weight": torch.arange(6.).reshape(2, 3).T, "count": torch.tensor(7)}) by PyTorch 2.13.
 WRITTEN_BY_PYTORCH = zlib.decompress(
