@@ -8,7 +8,6 @@ import platform
 from pathlib import Path
 
 import jax
-from jax._src import lru_cache
 
 from hgad_jax.files import cache_root, expanded
 
@@ -19,7 +18,6 @@ _PATIENCE = {
     "--xla_cpu_collective_call_terminate_timeout_seconds": 600,
 }
 _ACCELERATORS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
-_put_by_jax = lru_cache.LRUCache.put
 
 
 def use_cores(batch_size: int | None = None) -> None:
@@ -61,7 +59,7 @@ def keep_compiled() -> None:
 
     `JAX_COMPILATION_CACHE_DIR` chooses another folder; empty, nothing is kept.
     """
-    lru_cache.LRUCache.put = _put_whole  # jax has no public way
+    _keep_whole()
     folder = os.environ.get(_COMPILED)
     if folder and folder.startswith("~"):  # jax would make a folder of that name
         jax.config.update("jax_compilation_cache_dir", str(expanded(folder)))
@@ -69,19 +67,33 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_root() / "compiled" / machine()))
 
 
-def _put_whole(cache: lru_cache.LRUCache, key: str, value: bytes) -> None:
-    """Keeps a program whole or not at all.
+def _keep_whole() -> None:
+    """Makes jax keep a program whole or not at all.
 
     jax writes in place: a kill in the middle leaves half a program, which is never written again and brings a
-    warning at every later start; and another process may read the half.
+    warning at every later start; and another process may read the half. There is no public way to it, so a
+    jax that is built otherwise goes on as it does by itself.
     """
-    if cache.eviction_enabled or "://" in str(cache.path):
-        return _put_by_jax(cache, key, value)
-    whole = Path(cache.path) / f"{key}{lru_cache._CACHE_SUFFIX}"
-    if not whole.exists():
-        part = whole.with_name(f".{key}.{os.getpid()}.part")
-        part.write_bytes(value)
-        part.replace(whole)
+    try:
+        from jax._src.lru_cache import _CACHE_SUFFIX, LRUCache
+    except ImportError:
+        return
+    by_jax = LRUCache.put
+    if getattr(by_jax, "keeps_whole", False):
+        return
+
+    def put(cache, key: str, value: bytes) -> None:
+        if cache.eviction_enabled or "://" in str(cache.path):
+            by_jax(cache, key, value)
+            return
+        whole = Path(cache.path) / f"{key}{_CACHE_SUFFIX}"
+        if not whole.exists():
+            part = whole.with_name(f".{key}.{os.getpid()}.part")
+            part.write_bytes(value)
+            part.replace(whole)
+
+    put.keeps_whole = True
+    LRUCache.put = put
 
 
 def machine() -> str:
