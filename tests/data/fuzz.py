@@ -2,7 +2,6 @@
 
 import io
 import json
-import resource
 import sys
 import time
 import traceback
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from kinds import kinds
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from peak import peak_mb
 
 from hgad_jax.data.decode import image_size
 from hgad_jax.data.geometry import Transform
@@ -85,8 +83,7 @@ def main(count: int, seed: int, folder: str) -> None:
             counts[found] += 1
         else:
             others.append([number, found])
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"counts": counts, "others": others, "slowest": slowest, "most": most}))
+    print(json.dumps({"counts": counts, "others": others, "slowest": slowest, "most": peak_mb()}))
 
 
 if __name__ == "__main__":
