@@ -11,7 +11,8 @@ import pytest
 from trees import ROOT, TINY, add_class
 
 CONFIG = f"--config={ROOT}/configs/hgad_folder.py"
-SMALL = TINY | {"train.epochs": 2.0, "backbone.taps": ("blocks.4",)}
+LITE0 = {"backbone.name": "tf_efficientnet_lite0", "backbone.source": "auto", "backbone.taps": ("blocks.4",)}
+SMALL = TINY | LITE0 | {"train.epochs": 2.0}
 SETTINGS = [f"--config.{key}={value}" for key, value in SMALL.items()]
 
 

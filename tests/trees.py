@@ -1,17 +1,13 @@
 """Small folders of images in the layout of `hgad_jax.data.folder`, and a config that trains in seconds."""
 
-import atexit
 import functools
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
-import jax
 import ml_collections
 import numpy as np
 import skimage.data
+import stub_backbone
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -19,15 +15,8 @@ sys.path.insert(0, str(ROOT))  # where the scripts and configs are
 
 from hgad_jax.config import get_config  # noqa: E402
 
-# The same few programs are compiled for every run of the tests that import this module, and of the scripts
-# they start: compiled once, they are kept until the tests end.
-_KEPT = "JAX_COMPILATION_CACHE_DIR"
-if _KEPT not in os.environ:
-    os.environ[_KEPT] = tempfile.mkdtemp(prefix="hgad_jax_compiled_")
-    atexit.register(shutil.rmtree, os.environ[_KEPT], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-jax.config.update("jax_compilation_cache_dir", os.environ[_KEPT])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# Before a script's path: it then knows the backbone of `TINY`.
+PYTHON = [sys.executable, str(Path(stub_backbone.__file__))]
 
 TEXTURES = {"brick": skimage.data.brick, "grass": skimage.data.grass, "gravel": skimage.data.gravel}
 SIDE = 64  # pixels of every image
@@ -72,6 +61,8 @@ def add_class(
 TINY = {
     "data.image_size": 64,
     "data.workers": 0,
+    "backbone.name": stub_backbone.NAME,
+    "backbone.source": stub_backbone.WEIGHTS,
     "backbone.taps": ("blocks.2", "blocks.4"),
     "detector.num_blocks": 2,
     "detector.condition_channels": 8,
@@ -87,6 +78,7 @@ TINY = {
     "calibration.min_images": 4,
     "scoring.batch_size": 4,
 }
+LITE0 = {"backbone__name": "tf_efficientnet_lite0", "backbone__source": "auto"}  # changes of `tiny_config`
 
 
 def tiny_config(root: Path, cache: Path | str = "", **changes) -> ml_collections.ConfigDict:

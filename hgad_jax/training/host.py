@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 import jax
+from jax._src import lru_cache
 
 from hgad_jax.files import cache_root, expanded
 
@@ -18,6 +19,7 @@ _PATIENCE = {
     "--xla_cpu_collective_call_terminate_timeout_seconds": 600,
 }
 _ACCELERATORS = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
+_put_by_jax = lru_cache.LRUCache.put
 
 
 def use_cores(batch_size: int | None = None) -> None:
@@ -59,14 +61,30 @@ def keep_compiled() -> None:
 
     `JAX_COMPILATION_CACHE_DIR` chooses another folder; empty, nothing is kept.
     """
+    lru_cache.LRUCache.put = _put_whole  # jax has no public way
     folder = os.environ.get(_COMPILED)
     if folder and folder.startswith("~"):  # jax would make a folder of that name
         jax.config.update("jax_compilation_cache_dir", str(expanded(folder)))
     if folder is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_root() / "compiled" / _machine()))
+        jax.config.update("jax_compilation_cache_dir", str(cache_root() / "compiled" / machine()))
 
 
-def _machine() -> str:
+def _put_whole(cache: lru_cache.LRUCache, key: str, value: bytes) -> None:
+    """Keeps a program whole or not at all.
+
+    jax writes in place: a kill in the middle leaves half a program, which is never written again and brings a
+    warning at every later start; and another process may read the half.
+    """
+    if cache.eviction_enabled or "://" in str(cache.path):
+        return _put_by_jax(cache, key, value)
+    whole = Path(cache.path) / f"{key}{lru_cache._CACHE_SUFFIX}"
+    if not whole.exists():
+        part = whole.with_name(f".{key}.{os.getpid()}.part")
+        part.write_bytes(value)
+        part.replace(whole)
+
+
+def machine() -> str:
     """Tells machines apart whose processors lack each other's instructions: a home may be on several."""
     description = [platform.machine(), platform.processor()]
     cpuinfo = Path("/proc/cpuinfo")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from trees import SIDE, add_class, save, tiny_config
+from trees import SIDE, TINY, add_class, save, tiny_config
 
 from hgad_jax.config.recipe import PLAIN
 from hgad_jax.data import load_dataset
@@ -30,15 +30,15 @@ from hgad_jax.metrics.region import aupro
 from hgad_jax.scoring import paper
 from hgad_jax.training.loop import train
 
-SETTINGS = {"train__epochs": 2.0, "train__stage_two_epoch": 1.0}
+SETTINGS = {"train__epochs": 1.0, "train__stage_two_epoch": 0.5}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two classes, of which the second has no masks."""
     place = tmp_path_factory.mktemp("two")
-    add_class(place / "data", "brick")
-    add_class(place / "data", "grass", masks=False)
+    add_class(place / "data", "brick", good=20)
+    add_class(place / "data", "grass", good=20, masks=False)
     train(tiny_config(place / "data", **SETTINGS), place / "run")
     return place / "run"
 
@@ -398,7 +398,7 @@ def test_mask_of_another_size_names_both_files(movable):
 
 def test_other_weights_of_the_backbone_are_refused(movable):
     path = movable / "run" / "config.json"
-    path.write_text(path.read_text().replace('"source": "auto"', '"source": "random"'))
+    path.write_text(path.read_text().replace(json.dumps(TINY["backbone.source"]), '"random"'))
     refused(movable / "run", "SHA-256 of the backbone's weights: [0-9a-f]{64} there, random:0 here")
 
 

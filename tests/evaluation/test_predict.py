@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
-from trees import ROOT, SIDE, add_class, crop, save, tiny_config
+from trees import LITE0, PYTHON, ROOT, SIDE, add_class, crop, save, tiny_config
 
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import predict as module
@@ -34,7 +33,7 @@ def place(tmp_path_factory):
     for name in ("brick", "grass"):
         add_class(place / "data", name)
     settings = {"train__epochs": 0.0, "scoring__classes": "mixture"}
-    train(tiny_config(place / "data", **settings), place / "run")
+    train(tiny_config(place / "data", **settings, **LITE0), place / "run")
     rng = np.random.default_rng(7)
     for number, name in enumerate(("brick", "grass")):
         for i in range(3):
@@ -473,7 +472,7 @@ def test_a_folder_that_cannot_be_written(place, tmp_path):
 
 def script(place, *arguments):
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
-    command = [sys.executable, str(ROOT / "predict.py"), f"--workdir={place / 'run'}", *map(str, arguments)]
+    command = [*PYTHON, str(ROOT / "predict.py"), f"--workdir={place / 'run'}", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr
 

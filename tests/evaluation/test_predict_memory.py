@@ -3,13 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import ROOT, add_class, crop, save, tiny_config
+from trees import PYTHON, ROOT, add_class, crop, save, tiny_config
 
 from hgad_jax.training.loop import train
 
@@ -18,7 +17,7 @@ MB = 1024  # of the kilobytes that the system counts in
 
 def peak(place, images, out):
     """Resident memory at most, in MB, of predict.py over the images of a folder."""
-    command = [sys.executable, str(ROOT / "predict.py"), f"--workdir={place / 'run'}", f"--input={images}"]
+    command = [*PYTHON, str(ROOT / "predict.py"), f"--workdir={place / 'run'}", f"--input={images}"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     process = subprocess.Popen(
         [*command, f"--out={out}", "--heatmaps", "--maps=png16", "--contours"],

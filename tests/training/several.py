@@ -3,10 +3,9 @@
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
-from trees import ROOT, TINY
+from trees import PYTHON, ROOT, TINY
 
 SETTINGS = TINY | {"backbone.taps": ("blocks.4",)}
 
@@ -27,7 +26,7 @@ def start(
     settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     flags = [f"--config.{key}={value}" for key, value in settings.items()]
     flags += [f"--config.data.root={images}", f"--workdir={workdir}", f"--heartbeat={heartbeat}"]
-    command = [sys.executable, str(ROOT / "train.py"), f"--config={ROOT}/configs/hgad_folder.py", *flags]
+    command = [*PYTHON, str(ROOT / "train.py"), f"--config={ROOT}/configs/hgad_folder.py", *flags]
     if count > 1:
         command += [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}

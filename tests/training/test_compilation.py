@@ -9,6 +9,8 @@ from hgad_jax.config import get_config
 from hgad_jax.training import loop
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
 
+pytestmark = pytest.mark.devices(8)
+
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_step_is_compiled_once_across_stages_and_devices(devices):

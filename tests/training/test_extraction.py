@@ -13,6 +13,8 @@ from hgad_jax.data.geometry import Transform
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.training import extraction
 
+pytestmark = pytest.mark.devices(8)
+
 
 def counting(variables, images):
     """In place of a backbone: an image's mean, and with how many others a device was given it."""

@@ -14,6 +14,8 @@ from hgad_jax.training.fibre_step import _shuffled
 from hgad_jax.training.optimizers import adam, alternating, per_level
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
 
+pytestmark = pytest.mark.devices(8)
+
 SIZES, IMAGES, FIBRE, SEED = ((4, 4, 6), (2, 2, 8)), 8, 24, 3  # 128 vectors: 5 fibres, 8 dropped; 32: 1 fibre
 WEIGHTS = {"likelihood": 1.0, "log_sigmoid": 0.5}
 KEYS = {"num_blocks": 2, "condition_channels": 4, "fibre": FIBRE, "base": "trainable"}

@@ -1,6 +1,7 @@
 """What a program settles first: each core of a CPU is a device, compiled programs are kept."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -48,10 +49,11 @@ jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).block_until_ready()
 """
 
 
-def run(cache, **environment):
+def run(cache, code=KEEP, status=0, **environment):
+    """What is kept after a process of its own has compiled."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     variables |= {"JAX_PLATFORMS": "cpu", "HGAD_JAX_CACHE": str(cache)} | environment
-    subprocess.run([sys.executable, "-c", KEEP], env=variables, check=True)
+    assert subprocess.run([sys.executable, "-c", code], env=variables).returncode == status
     return sorted(path for path in cache.rglob("*-cache"))
 
 
@@ -70,3 +72,25 @@ def test_another_folder_or_none_can_be_chosen(tmp_path):
     other = tmp_path / "other"
     assert not run(tmp_path / "cache", JAX_COMPILATION_CACHE_DIR=str(other))
     assert list(other.glob("*-cache"))
+
+
+KILLED = f"""
+import os, signal
+from pathlib import Path
+write = Path.write_bytes
+
+def half(path, content):
+    write(path, content[: len(content) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Path.write_bytes = half
+{KEEP}
+"""
+
+
+def test_a_kill_in_the_middle_leaves_no_half_of_a_program(tmp_path):
+    """Of which jax would warn at every start from then on."""
+    assert not run(tmp_path / "cache", code=KILLED, status=-signal.SIGKILL)
+    assert list((tmp_path / "cache").rglob("*.part")), "it was killed where it was meant to be"
+    assert run(tmp_path / "cache")
+    assert run(tmp_path / "cache", PYTHONWARNINGS="error"), "what is there can be read"

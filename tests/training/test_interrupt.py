@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from trees import add_class, tiny_config
+from trees import TINY, add_class, tiny_config
 
 from hgad_jax.errors import Interrupted, UserError
 from hgad_jax.training import checkpoints, interrupt, loop
@@ -214,7 +214,7 @@ def test_weights_that_have_changed_are_refused(place, config, finished, tmp_path
         UserError, match=r"SHA-256 of the backbone's weights: [0-9a-f]{64} there, random:0 here"
     ):
         loop.train(other, place / "finished")
-    assert loop.workdir.load_config(place / "finished").backbone.source == "auto"
+    assert loop.workdir.load_config(place / "finished").backbone.source == TINY["backbone.source"]
 
 
 def test_a_window_on_the_test_set_needs_one(place, tmp_path):

@@ -101,9 +101,11 @@ def test_one_seed_gives_the_same_losses_and_parameters(finished, place, config):
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
+import stub_backbone
 from trees import tiny_config
 from hgad_jax.training import loop
 
+stub_backbone.add()
 data, cache, workdir = map(Path, sys.argv[1:])
 
 class Dying(loop.MetricLog):
@@ -223,14 +225,14 @@ def test_no_epochs_save_the_untrained_model_of_the_seed(place):
 
 def test_a_bad_config_is_refused_before_the_folder_is_made(place, config, tmp_path):
     bad = config.copy_and_resolve_references()
-    bad.train.batch_size = 12
-    with pytest.raises(UserError, match=r"config\.train\.batch_size is 12, expected a multiple of the 8"):
+    bad.train.batch_size = 9
+    with pytest.raises(UserError, match=r"config\.train\.batch_size is 9, expected a multiple of the 2"):
         loop.train(bad, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_more_classes_than_channels_are_refused(config):
-    with pytest.raises(UserError, match=r"41 classes, but the level of 8×8 .*lite0 has only 40 channels"):
+    with pytest.raises(UserError, match=r"41 classes, but the level of 8×8 .*stub has only 40 channels"):
         build_model(config, 41)
 
 

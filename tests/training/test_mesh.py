@@ -16,6 +16,8 @@ from hgad_jax.training import loop
 from hgad_jax.training.mesh import data_mesh, per_image, replicate, shard_batch, shard_rows
 from hgad_jax.training.step import init_state, make_train_step
 
+pytestmark = pytest.mark.devices(8)
+
 IMAGES, SIDE, CHANNELS, STEPS = 16, 4, 6, 20
 EXCHANGES = r"\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)"
 SMALL = {"detector.num_blocks": 2, "detector.regions": 2, "train.epochs": 10.0, "train.batch_size": 8}

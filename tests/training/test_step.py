@@ -14,6 +14,8 @@ from hgad_jax.training.optimizers import adam
 from hgad_jax.training.schedules import loss_weights
 from hgad_jax.training.step import data_mesh, init_state, make_train_step, replicate, shard_batch
 
+pytestmark = pytest.mark.devices(8)
+
 IMAGES, CLASSES, SIZES = 32, 2, ((3, 3, 8),)
 WEIGHTS = {"likelihood": 1.0, "mutual_information": 1.0, "entropy": 1.0, "intra": 1.0, "log_sigmoid": 1.0}
 STAGE_TWO = ("intra", "log_sigmoid")
