@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: demo compare test test-all test-torch soak lint clean
+.PHONY: demo compare test test-all test-torch soak lint check clean
 
 demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; a few minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
@@ -33,6 +33,14 @@ soak: $(VENV)/.test  ## kills training 50 times and compares; about twenty minut
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# -P: the package of the wheel, and not the one that lies in the current folder.
+IMPORT := import sys; sys.path.insert(0, sys.argv[1]); import hgad_jax; assert sys.argv[1] in hgad_jax.__file__
+
+check: lint  ## what is quick to check: ruff, the links of the docs, a wheel that can be imported
+	$(BIN)/python -m pytest -q tests/test_links.py
+	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	$(BIN)/python -P -c "$(IMPORT)" build/wheel/*.whl
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -24,6 +24,8 @@ import orbax.checkpoint as ocp
 from trees import ROOT, TINY, add_class
 
 SETTINGS = TINY | {
+    "backbone.name": "tf_efficientnet_lite0",  # a user's run, and not one of the tests'
+    "backbone.source": "auto",
     "backbone.taps": ("blocks.4",),
     "train.stage_two_epoch": 4.0,
     "train.checkpoint_every": 2,

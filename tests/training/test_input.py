@@ -177,7 +177,7 @@ def test_the_caches_key_covers_all_that_features_depend_on(data, tmp_path, monke
 
     def key(**changes):
         config = tiny_config(data, **changes)
-        setup.cached_features(config, levels, load_dataset(config.data).train, "", print)
+        setup.cached_features(config, levels, load_dataset(config.data).train, str(tmp_path), print)
         return keys[-1]
 
     plain = key()
