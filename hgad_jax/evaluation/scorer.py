@@ -1,5 +1,6 @@
 """A trained model from its folder, ready to score images."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from hgad_jax.training.setup import (
 
 __all__ = ["Scorer", "Scores", "load_scorer"]
 
-_ATTEMPTS = 5  # to read a checkpoint before training removes it
+_ATTEMPTS = 10  # to read a checkpoint before training removes it
 
 
 class Scorer(NamedTuple):
@@ -145,10 +146,11 @@ def _refuse_unused_rate(threshold: str) -> None:
 
 def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     """The newest checkpoint; if training goes on and removes it meanwhile, the one that is newest then."""
+    build = functools.cache(lambda num_classes: build_model(config, num_classes))  # once, since it takes long
     for _ in range(_ATTEMPTS):
         steps = _steps(directory)
         try:
-            return _newest(directory, config)
+            return _newest(directory, config, build)
         except (UserError, OSError):
             if _steps(directory) == steps:
                 raise
@@ -162,7 +164,9 @@ def _steps(directory: Path) -> list[str]:
     return sorted(path.name for path in (directory / "checkpoints").glob("*") if path.name.isdigit())
 
 
-def _newest(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+def _newest(
+    directory: Path, config: Any, build: Callable[[int], Model]
+) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
@@ -172,7 +176,7 @@ def _newest(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, 
         metadata = checkpoints.read_metadata(manager, step)
         provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
         names = tuple(metadata["classes"])
-        model = build_model(config, len(names))
+        model = build(len(names))
         provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
         abstract = abstract_model(model)
         abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
