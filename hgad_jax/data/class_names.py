@@ -12,5 +12,5 @@ def name_problems(classes: Iterable[str]) -> list[Problem]:
     taken = tuple(name for name in classes if name in RESERVED)
     if not taken:
         return []
-    summary = "A class has a name that means something else in the tables of results"
-    return [Problem(summary, taken, f"Rename its folder; {', '.join(RESERVED)} are no names for classes.")]
+    summary = "Names of classes that have another meaning in the tables of results"
+    return [Problem(summary, taken, f"Rename their folders: no class can be called {' or '.join(RESERVED)}.")]

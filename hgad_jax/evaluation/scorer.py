@@ -1,5 +1,6 @@
 """A trained model from its folder, ready to score images."""
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +32,6 @@ from hgad_jax.training.setup import (
 )
 
 __all__ = ["Scorer", "Scores", "load_scorer"]
-
-_ATTEMPTS = 5  # to read a checkpoint before training removes it
 
 
 class Scorer(NamedTuple):
@@ -145,38 +144,23 @@ def _refuse_unused_rate(threshold: str) -> None:
 
 def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     """The newest checkpoint; if training goes on and removes it meanwhile, the one that is newest then."""
-    for _ in range(_ATTEMPTS):
-        steps = _steps(directory)
-        try:
-            return _newest(directory, config)
-        except (UserError, OSError):
-            if _steps(directory) == steps:
-                raise
-    raise UserError(
-        f"{directory}: training replaces its checkpoints faster than they can be read. Run the same command "
-        "when it has ended, or train with a higher config.train.checkpoint_every or keep_checkpoints."
-    )
-
-
-def _steps(directory: Path) -> list[str]:
-    return sorted(path.name for path in (directory / "checkpoints").glob("*") if path.name.isdigit())
-
-
-def _newest(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+    build = functools.cache(lambda num_classes: build_model(config, num_classes))  # once, since it takes long
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
-        restored = checkpoints.read_newest(manager, lambda step: _restored_at(manager, step, config))
+        restored = checkpoints.read_newest(manager, lambda step: _restored_at(manager, step, config, build))
         if restored is None:
             raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
         return restored
 
 
-def _restored_at(manager, step: int, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+def _restored_at(
+    manager, step: int, config: Any, build: Callable[[int], Model]
+) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
     metadata = checkpoints.read_metadata(manager, step)
     provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
     names = tuple(metadata["classes"])
-    model = build_model(config, len(names))
+    model = build(len(names))
     provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
     abstract = abstract_model(model)
     abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])

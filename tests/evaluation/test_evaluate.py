@@ -1,14 +1,17 @@
 """Evaluation of a small trained model: what it writes, what a score depends on, what it refuses."""
 
 import json
+import os
 import shutil
 import tempfile
+import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from hgad_jax.evaluation.image_content import content_fingerprint
 from PIL import Image
 from trees import SIDE, TINY, add_class, save, tiny_config
 
@@ -22,12 +25,15 @@ from hgad_jax.evaluation import evaluate as module
 from hgad_jax.evaluation import measure
 from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evaluate import COLUMNS, evaluate
+from hgad_jax.evaluation.predict import predict
 from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.evaluation.scored import score_calibrated, score_paper
 from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.files import locked
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.metrics.region import aupro
 from hgad_jax.scoring import paper
+from hgad_jax.training import checkpoints
 from hgad_jax.training.loop import train
 
 SETTINGS = {"train__epochs": 1.0, "train__stage_two_epoch": 0.5}
@@ -71,6 +77,8 @@ def test_results_have_the_documented_form(run, results):
     found, _ = results
     assert json.loads((run / "eval" / "results.json").read_text()) == found
     assert found["protocol"] == "calibrated"
+    fingerprint = content_fingerprint(load_dataset(load_scorer(run).config.data).test)
+    assert found["images"] == {"count": 12, "fingerprint": fingerprint}
     assert found["class_of_test_images"] == "inferred"
     assert found["step"] == 4
     assert list(found["classes"]) == ["brick", "grass"]
@@ -139,7 +147,7 @@ def test_decisions_are_counted(run, results):
 def test_a_report_is_written_when_asked_for(run, tmp_path):
     published = {"source": "theirs", "mean": {"image_auroc": 0.123}}
     found = evaluate(run, out=tmp_path, report=True, published=published, log=lambda line: None)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.json"]
+    assert sorted(os.listdir(tmp_path)) == [".eval.lock", "report.html", "results.json"]
     assert found["published"] == published
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "published 0.123" in text
@@ -163,7 +171,7 @@ def test_intervals_can_be_left_out(run, tmp_path):
 
 def test_nothing_is_left_beside_the_results(run, tmp_path):
     evaluate(run, out=tmp_path / "out", log=lambda line: None)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [".eval.lock", "results.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -388,6 +396,95 @@ def refused(directory, pattern, **options):
     with pytest.raises(UserError, match=pattern):
         evaluate(directory, log=lambda line: None, **options)
     assert not (directory / "eval").exists()
+
+
+def test_results_say_of_which_images_they_are(movable):
+    before = evaluate(movable / "run", log=lambda line: None)
+    for name in ("0.png", "1.png"):
+        shutil.copy(movable / "data/grass/test/good/2.png", movable / "data/brick/test/good" / name)
+    after = evaluate(movable / "run", log=lambda line: None)
+    assert before["images"]["count"] == after["images"]["count"] == 12
+    assert before["images"]["fingerprint"] != after["images"]["fingerprint"]
+    assert before["classes"]["brick"] != after["classes"]["brick"], "a finished evaluation is made anew"
+
+
+def test_images_that_change_during_an_evaluation_are_refused(movable, monkeypatch):
+    def then_change(*arguments, **settings):
+        save(movable / "data/brick/test/good/1.png", np.zeros((SIDE, SIDE), np.uint8))
+        return measure.measure(*arguments, **settings)
+
+    monkeypatch.setattr(module, "measure", then_change)
+    refused(movable / "run", "changed while they were evaluated")
+
+
+def test_a_dataset_that_has_been_moved(movable):
+    (movable / "data").rename(movable / "moved")
+    refused(movable / "run", rf"(?s)data' does not exist.*{movable}/run/config\.json.*--root=DIR")
+    found = evaluate(movable / "run", root=movable / "moved", log=lambda line: None)
+    assert found["images"]["count"] == 12
+    images, settings = [str(movable / "moved/brick/test/good")], {"threshold": "f1_max"}
+    with pytest.raises(UserError, match="--root=DIR"):
+        predict(movable / "run", images, movable / "out", **settings)
+    done = predict(movable / "run", images, movable / "out", root=movable / "moved", **settings)
+    assert done.scored == 3
+
+
+def test_two_that_end_at_once_write_one_after_the_other(results, tmp_path):
+    lines = []
+    with locked(tmp_path / ".eval.lock"):
+        other = threading.Thread(target=module._write, args=(tmp_path, results[0], "page", lines.append))
+        other.start()
+        assert not (tmp_path / "results.json").exists()
+        assert not lines
+    other.join()
+    assert json.loads((tmp_path / "results.json").read_text()) == results[0]
+    assert (tmp_path / "report.html").read_text() == "page"
+    assert len(lines) == 3
+
+
+def test_results_are_written_before_anyone_is_told(run, tmp_path):
+    """Whoever reads the table may close the pipe."""
+
+    def closed(line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        evaluate(run, out=tmp_path, log=closed)
+    assert (tmp_path / "results.json").exists()
+
+
+def test_names_that_are_no_utf_8_leave_the_results_readable(results, tmp_path):
+    name = os.fsdecode(b"gr\xffn")
+    found = results[0] | {"classes": {name: results[0]["classes"]["brick"]}, "dataset": name}
+    lines = []
+    module._write(tmp_path, found, None, lines.append)
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert (list(written["classes"]), written["dataset"]) == (["gr\\xffn"], "gr\\xffn")
+    assert "\n".join(lines).encode("utf-8")
+
+
+def newer_checkpoint(monkeypatch, folder, times):
+    """Lets training put a newer checkpoint in the place of the one that is about to be read."""
+    read = checkpoints.read_metadata
+
+    def then_replace(manager, step):
+        nonlocal times
+        if times:
+            times -= 1
+            (folder / str(step)).rename(folder / str(step + 4))
+        return read(manager, step)
+
+    monkeypatch.setattr(checkpoints, "read_metadata", then_replace)
+
+
+def test_a_checkpoint_that_training_replaces_while_it_is_read(movable, monkeypatch):
+    newer_checkpoint(monkeypatch, movable / "run" / "checkpoints", 1)
+    assert load_scorer(movable / "run").step == 8
+
+
+def test_checkpoints_that_never_stay(movable, monkeypatch):
+    newer_checkpoint(monkeypatch, movable / "run" / "checkpoints", 100)
+    refused(movable / "run", "training replaces its checkpoints faster than they can be read")
 
 
 def test_mask_of_another_size_names_both_files(movable):

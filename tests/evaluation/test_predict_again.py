@@ -181,6 +181,12 @@ def test_two_at_once_in_one_folder(place):
     assert run("out", "in")[0].scored == 2
 
 
+def test_an_evaluation_into_the_same_folder_is_not_waited_for(place):
+    (place / "out").mkdir()
+    with locked(place / "out" / ".eval.lock"):
+        assert run("out", "in")[0].scored == 3
+
+
 HOLD = """
 import sys, time
 from hgad_jax.files import locked

@@ -1,5 +1,6 @@
 """The report: complete, harmless whatever folders are called, of bounded size."""
 
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -111,6 +112,12 @@ def test_nothing_is_asked_of_a_network(three, page):
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     written = render(three)
     assert not re.search(r"https?://|url\((?!#)|@import|//cdn", written)
+
+
+def test_names_that_are_no_utf_8_are_escaped(tmp_path):
+    with evaluated(tmp_path, [os.fsdecode(b"gr\xffn")], test=1) as found:
+        written = render(found)
+    assert "gr\\xffn" in written.encode("utf-8").decode("utf-8")
 
 
 def test_contents_lead_to_every_class(page):

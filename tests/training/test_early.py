@@ -42,6 +42,13 @@ def with_changes(module, **changes):
         ("hgad_folder", {"data.classes": "cluster:41"}, {"nut": 200}, ["41 classes, but the tap 'blocks.2'"]),
         ("hgad_folder", {}, {f"{i}": 9 for i in range(41)}, ["41 classes, but the tap 'blocks.2'"]),
         ("hgad_folder", {"eval.window": (1, 2)}, {"nut": 9}, ["config.eval.window is (1, 2), expected ()"]),
+        (
+            "hgad_folder",
+            {},
+            {"mean": 9, "nut": 9, "unknown": 9},
+            ["another meaning in the tables"],
+        ),
+        ("hgad_folder", {}, {"pooled": 9, "published": 9}, ["another meaning in the tables"]),
         ("spade_folder", {"detector.gallery": 2}, {"a": 9, "b": 9, "c": 9}, ["gallery is 2, too few"]),
         ("fastflow_folder", {"train.positions": 4}, {"nut": 9}, ["train.positions is 4, expected 0"]),
         ("padim_folder", {"train.keep": "best"}, {"nut": 9}, ["train.keep is 'best', expected 'last'"]),
@@ -66,6 +73,8 @@ def test_refused(module, changes, counts, expected):
         (with_changes("hgad_folder", backbone__taps=("blocks.4",)), {f"{i}": 4 for i in range(41)}, 0),
         (with_changes("hgad_folder", data__classes="cluster:5"), {"nut": 20}, 0),
         (with_changes("hgad_folder", eval__window=(1, 2)), {"nut": 4}, 1),
+        (with_changes("hgad_folder", data__classes="cluster:5"), {"unknown": 20}, 0),
+        (with_changes("hgad_folder"), {"Mean": 4, "unknown2": 4}, 0),
         (with_changes("cflow_folder"), {f"{i}": 4 for i in range(41)}, 0),
         (with_changes("padim_folder"), {"nut": 4}, 0),
         (with_changes("spade_folder"), {"nut": 4}, 0),
@@ -73,6 +82,29 @@ def test_refused(module, changes, counts, expected):
 )
 def test_not_refused(config, counts, test):
     assert told(config, counts, test=test)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("window", "every", "epochs", "measured"),
+    [
+        ((10, 16), 1.0, 16.0, True),
+        ((16, 300), 1.0, 16.0, True),
+        ((17, 300), 1.0, 16.0, False),
+        ((100, 300), 1.0, 16.0, False),
+        ((1.1, 1.9), 1.0, 16.0, False),  # between two evaluations
+        ((0, 3), 5.0, 16.0, False),  # before the first one
+        ((0, 0), 1.0, 16.0, False),
+        ((0.3, 0.3), 0.1, 1.0, True),
+        ((1, 2), 1.0, 0.0, False),  # an untrained model
+    ],
+)
+def test_a_window_in_which_nothing_would_be_measured(window, every, epochs, measured):
+    config = with_changes("hgad_folder", eval__window=window, eval__every=every, train__epochs=epochs)
+    errors, _ = told(config, {"nut": 9}, test=1)
+    assert bool(errors) == (not measured)
+    if errors:
+        assert "but no evaluation falls into it" in errors[0]
+        assert f"up to epoch {epochs:g} (config.train.epochs)" in errors[0]
 
 
 def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
