@@ -107,7 +107,7 @@ def patches(watch: Stopwatch) -> Iterator[Any]:
         (loop, "cached_features", "decoding and features"),
         (loop, "initial_model", "first layer"),
         (checkpoints, "save", "checkpoints"),
-        (evaluate, "load_usable", "evaluation: images checked"),
+        (evaluate, "run_dataset", "evaluation: images checked"),
         (evaluate, "measure", "evaluation: metrics, intervals"),
     ):
         yield replace(module, name, watch.timed(part, getattr(module, name)))
@@ -126,8 +126,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", default="runs/timeline", help="folder of the run, emptied first")
     parser.add_argument("--epochs", type=float, help="passes (default: the preset's)")
+    parser.add_argument(
+        "--experiment", default="hgad_elpv", help="of hgad-jax list experiments (default: hgad_elpv)"
+    )
+    parser.add_argument("--root", default="", help="its images, where they are no package's")
     args = parser.parse_args()
-    config, out = get_config("hgad_elpv"), Path(args.out)
+    config, out = get_config(args.experiment), Path(args.out)
+    config.data.root = args.root
     config.train.epochs = config.train.epochs if args.epochs is None else args.epochs
     if out.exists() and not (out / "config.json").exists():
         parser.error(f"--out={out} is there and holds no run: it would be emptied.")
