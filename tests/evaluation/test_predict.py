@@ -3,12 +3,15 @@
 import contextlib
 import csv
 import functools
+import io
 import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,6 +78,12 @@ def run(place, out, *inputs, **options):
     return done, "\n".join(lines)
 
 
+@pytest.mark.parametrize("image", [[[1, 2], [3, 4]], b"\x89PNG", None, 7, np.zeros((4, 4, 2), np.uint8)])
+def test_what_is_no_image_is_refused(predictor, image):
+    with pytest.raises(UserError, match="The image given"):
+        predictor(image)
+
+
 @pytest.fixture(scope="module")
 def everything(place, tmp_path_factory):
     out = tmp_path_factory.mktemp("everything")
@@ -106,11 +115,13 @@ def test_the_table_has_a_row_per_image(place, everything):
 
 
 def test_from_python_the_same_as_in_the_table(everything, predictor):
-    """An image alone, by path, opened and as an array, scores as it did among others."""
+    """An image alone, by path, opened, encoded and as an array, scores as it did among others."""
     out, _, _ = everything
     for row in rows(out)[::3]:
         opened = Image.open(row["path"])
-        for image in (row["path"], opened, np.asarray(opened)):
+        pixels = np.asarray(opened)
+        encoded = io.BytesIO(Path(row["path"]).read_bytes())
+        for image in (row["path"], Path(row["path"]), opened, pixels, jnp.asarray(pixels), encoded, encoded):
             found = predictor(image)
             assert found.score == pytest.approx(float(row["score"]), rel=1e-5, abs=1e-5)
             assert found.threshold == pytest.approx(float(row["threshold"]), rel=1e-5)
