@@ -17,7 +17,7 @@ from hgad_jax import exit_status
 from hgad_jax.backbones import fetch as weights
 from hgad_jax.backbones import table
 from hgad_jax.cli import check as check_folder
-from hgad_jax.cli import config, fetch, listing, prepare
+from hgad_jax.cli import config, fetch, listing, main, prepare
 from hgad_jax.data import own
 from hgad_jax.errors import Interrupted, UserError
 from hgad_jax.exit_status import status_of
@@ -133,7 +133,16 @@ def test_every_script(name):
         check(happens, status, said)
 
 
+@pytest.mark.parametrize("happens", ["a fault", "a full disk"])
+def test_a_command_that_cannot_even_be_imported(happens, monkeypatch, capsys):
+    monkeypatch.setattr(main.importlib, "import_module", command(happens))
+    with pytest.raises(SystemExit) as end:
+        main.main(["train"])
+    check(happens, end.value.code, capsys.readouterr().err)
+
+
 COMMANDS = {
+    "hgad-jax": ["-m", "hgad_jax"],
     "train.py": ["train.py"],
     "eval.py": ["eval.py"],
     "predict.py": ["predict.py"],
@@ -146,7 +155,7 @@ COMMANDS = {
 def test_help_is_no_failure_and_what_is_mistyped_is(name):
     asked = python(*COMMANDS[name], "--help")
     assert (asked.returncode, asked.stderr) == (0, "")
-    assert "usage" in asked.stdout.lower() or "--workdir" in asked.stdout
+    assert any(word in asked.stdout for word in ("usage", "--workdir", "COMMAND"))
     wrong = python(*COMMANDS[name], "--halp=1")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr

@@ -11,7 +11,7 @@ from trees import ROOT, add_class, save, tiny_config
 from hgad_jax.backbones.sources import absolute_source, read_weights
 from hgad_jax.backbones.store import store_folder
 from hgad_jax.data import __main__ as data
-from hgad_jax.data import own, prepare
+from hgad_jax.data import explicit, own, prepare
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
 from hgad_jax.evaluation.inputs import list_images
@@ -50,7 +50,7 @@ def test_images_and_datasets(home, capsys):
     assert data.main(["check", "~/images"]) == 0
     assert data.main(["check", "--normal-dir", "~/images/brick/train/good"]) == 0
     capsys.readouterr()
-    keys = data.explicit.KEYS
+    keys = explicit.KEYS
     given = {"root": "~/r", "prepared_dir": "~/p"} | dict.fromkeys(keys, ("~/a", "~/b"))
     found = own.absolute_paths(ml_collections.ConfigDict(given))
     expected = {"root": str(home / "r"), "prepared_dir": str(home / "p")}

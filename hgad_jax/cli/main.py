@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import hgad_jax
+from hgad_jax.exit_status import DONE, USERS, status_of
 
 
 class Command(NamedTuple):
@@ -35,11 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command that is named first; ends the program."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in _HELP:
-        print(usage())
-        sys.exit(0 if arguments else 2)
+        sys.exit(status_of(lambda: print(usage())) or (DONE if arguments else USERS))
     if arguments[0] == "--version":
-        print(f"hgad_jax {hgad_jax.__version__}")
-        sys.exit(0)
+        sys.exit(status_of(lambda: print(f"hgad_jax {hgad_jax.__version__}")))
     name, *rest = arguments
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -58,7 +57,8 @@ def run(name: str, arguments: Sequence[str], *, program: str) -> None:
       program: as the user called it, for messages.
     """
     sys.argv = [program, *arguments]  # where flags and configs are read from
-    importlib.import_module(f"hgad_jax.cli.{COMMANDS[name].module}").main()
+    module = f"hgad_jax.cli.{COMMANDS[name].module}"
+    sys.exit(status_of(lambda: importlib.import_module(module).main()))  # also if it cannot be imported
 
 
 def usage() -> str:

@@ -17,6 +17,7 @@ from trees import SIDE, TINY, add_class, save, tiny_config
 
 from hgad_jax.config.recipe import PLAIN
 from hgad_jax.data import load_dataset
+from hgad_jax.data.contents import of_labelled
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_image, load_mask
@@ -77,8 +78,8 @@ def test_results_have_the_documented_form(run, results):
     found, _ = results
     assert json.loads((run / "eval" / "results.json").read_text()) == found
     assert found["protocol"] == "calibrated"
-    fingerprint = content_fingerprint(load_dataset(load_scorer(run).config.data).test)
-    assert found["images"] == {"count": 12, "fingerprint": fingerprint}
+    contents = of_labelled(load_dataset(load_scorer(run).config.data).test, run / "cache", num_workers=0)
+    assert found["contents"] == contents
     assert found["class_of_test_images"] == "inferred"
     assert found["step"] == 4
     assert list(found["classes"]) == ["brick", "grass"]
@@ -403,8 +404,8 @@ def test_results_say_of_which_images_they_are(movable):
     for name in ("0.png", "1.png"):
         shutil.copy(movable / "data/grass/test/good/2.png", movable / "data/brick/test/good" / name)
     after = evaluate(movable / "run", log=lambda line: None)
-    assert before["images"]["count"] == after["images"]["count"] == 12
-    assert before["images"]["fingerprint"] != after["images"]["fingerprint"]
+    assert before["contents"]["images"]["brick"] != after["contents"]["images"]["brick"]
+    assert before["contents"]["images"]["grass"] == after["contents"]["images"]["grass"]
     assert before["classes"]["brick"] != after["classes"]["brick"], "a finished evaluation is made anew"
 
 
@@ -421,7 +422,7 @@ def test_a_dataset_that_has_been_moved(movable):
     (movable / "data").rename(movable / "moved")
     refused(movable / "run", rf"(?s)data' does not exist.*{movable}/run/config\.json.*--root=DIR")
     found = evaluate(movable / "run", root=movable / "moved", log=lambda line: None)
-    assert found["images"]["count"] == 12
+    assert found["classes"]["grass"]["images"] == 6
     images, settings = [str(movable / "moved/brick/test/good")], {"threshold": "f1_max"}
     with pytest.raises(UserError, match="--root=DIR"):
         predict(movable / "run", images, movable / "out", **settings)
