@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from hgad_jax.evaluation.image_content import content_fingerprint
 from PIL import Image
 from trees import SIDE, TINY, add_class, save, tiny_config
 
