@@ -104,14 +104,14 @@ def _config(arguments: Sequence[str]) -> Any:
     argv = by_file(["check", *([] if given else ["--config=hgad_folder"]), *arguments])
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "As of train.", flag_values=values, sys_argv=argv)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
+        try:
             values(argv)
-        return values["config"].value.copy_and_resolve_references()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
-        raise UserError(unknown or f"--config: {' '.join(str(error).split())}") from error
+            return values["config"].value.copy_and_resolve_references()
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
+            raise UserError(unknown or f"--config: {' '.join(str(error).split())}") from error
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

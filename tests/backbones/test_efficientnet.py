@@ -18,7 +18,7 @@ from hgad_jax.backbones import load
 from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.backbones.checkpoint_file import read_torch_checkpoint
 from hgad_jax.backbones.layers import same_padding
-from hgad_jax.backbones.weights import abstract_params, convert
+from hgad_jax.backbones.weights import check_whole
 from hgad_jax.errors import UserError
 
 NAME = "tf_efficientnet_lite0"
@@ -300,14 +300,14 @@ def test_weights_that_do_not_fit_are_listed_all(state):
     wrong["_blocks.0._se_reduce.bias"] = np.zeros(4, np.float32)
     spec = CATALOGUE[NAME].build()
     with pytest.raises(UserError) as caught:
-        convert(wrong, spec, abstract_params(spec, ("stem",)), name=NAME, file="some.pth")
+        check_whole(wrong, spec, name=NAME, file="some.pth")
     assert str(caught.value).splitlines()[:5] == [
         "the weights in some.pth do not fit the backbone tf_efficientnet_lite0, 4 of their tensors differ:",
         "  missing: _blocks.5._bn2.running_var [80]",
         "  missing: _conv_head.weight [1280, 320, 1, 1]",
-        "  left over: _blocks.0._se_reduce.bias [4]",
         "  wrong shape: _blocks.1._expand_conv.weight [16, 96, 1, 1], expected [96, 16, 1, 1] "
         "(is it transposed?)",
+        "  left over: _blocks.0._se_reduce.bias [4]",
     ]
 
 

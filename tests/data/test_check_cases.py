@@ -12,7 +12,7 @@ from broken import draw, draw_mask, good_class
 from PIL import Image
 from trees import ROOT
 
-from hgad_jax.data import __main__ as command
+from hgad_jax.cli import check as command
 from hgad_jax.data import folder, screen
 from hgad_jax.data.__main__ import main
 from hgad_jax.errors import UserError
