@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 from trees import PYTHON, ROOT, add_class, tiny_config
@@ -37,9 +38,9 @@ COVERED = {
 TARGETS = ("demo", "compare", "test", "test-all", "test-torch", "soak", "lint", "check", "clean")
 
 
-def run(script, *arguments):
+def run(script, *arguments, python=PYTHON):
     alone = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
-    command = [*PYTHON, str(BENCHMARKS / script), *map(str, arguments)]
+    command = [*python, str(BENCHMARKS / script), *map(str, arguments)]
     done = subprocess.run(command, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -55,7 +56,9 @@ def finished(tmp_path_factory):
 
 def test_false_alarms_are_counted(finished):
     out = run("false_alarms.py", f"--workdir={finished}", "--splits=3", "--size=16", "--rates=0.2")
-    assert json.loads(out.splitlines()[-1])["brick/0.2"]["left_out"]["promised"] <= 0.2
+    found = json.loads(out.splitlines()[-1])["brick/0.2"]["left_out"]
+    assert 0 < found["promised"] < 1
+    assert 0 <= found["observed"] <= 1
 
 
 def test_combinations_are_compared(finished):
@@ -64,14 +67,14 @@ def test_combinations_are_compared(finished):
 
 
 def test_the_flows_products_are_timed():
-    out = run("flow_products.py", "--rounds=1", "--micro-batches=64")
+    out = run("flow_products.py", "--rounds=1", "--micro-batches=64", python=[sys.executable])
     assert "all products" in out
 
 
 def test_the_timeline_of_a_run_is_drawn(tmp_path):
     add_class(tmp_path / "images", "brick", good=20)
     options = ["--experiment=hgad_folder", f"--root={tmp_path / 'images'}", f"--out={tmp_path / 'run'}"]
-    seconds = json.loads(run("timeline.py", "--epochs=2", *options).splitlines()[-1])
+    seconds = json.loads(run("timeline.py", "--epochs=16", *options).splitlines()[-1])
     assert {"training: steps", "evaluation: metrics, intervals", "evaluation: images checked"} <= set(seconds)
 
 
