@@ -116,7 +116,9 @@ SCRIPTS = {
 
 
 def python(*arguments, **settings):
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
+    # Unbuffered, what is printed could not be left for the end, where an error is easily lost.
+    unwanted = ("XLA_FLAGS", "PYTHONPATH", "PYTHONUNBUFFERED")
+    environment = {k: v for k, v in os.environ.items() if k not in unwanted}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         **{"capture_output": True, "text": True, "cwd": ROOT, "env": environment} | settings,

@@ -201,11 +201,12 @@ def test_a_killed_process_leaves_no_lock(place):
     command = [sys.executable, "-c", HOLD, str(place / "out" / ".predict.lock")]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="Another predict"):
-            run("out", "in")
-        holder.kill()
-        holder.wait()
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(UserError, match="Another predict"):
+                run("out", "in")
+        finally:
+            holder.kill()
     assert run("out", "in")[0].scored == 2
 
 
