@@ -35,7 +35,7 @@ from tqdm import tqdm  # noqa: E402
 from hgad_jax.cli.shell import say  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
 from hgad_jax.files import write_atomically  # noqa: E402
-from hgad_jax.training import host, workdir  # noqa: E402
+from hgad_jax.runs import host, workdir  # noqa: E402
 
 
 def main() -> None:

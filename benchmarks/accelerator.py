@@ -36,7 +36,7 @@ from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data.geometry import transform_of  # noqa: E402
 from hgad_jax.data.pipeline import image_batches  # noqa: E402
 from hgad_jax.errors import UserError  # noqa: E402
-from hgad_jax.training.setup import load_usable  # noqa: E402
+from hgad_jax.runs.model import load_usable  # noqa: E402
 
 PRECISIONS = {"the device's": None, "all bits": "highest"}  # of products whose precision the code leaves open
 PARTS = 5

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from hgad_jax.cli.shell import say
 from hgad_jax.errors import UserError
 from hgad_jax.files import write_atomically
-from hgad_jax.training import interrupt, workdir
+from hgad_jax.runs import workdir
+from hgad_jax.training import interrupt
 
 _EARLY = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)  # minutes at which models are evaluated; then every ten
 _CURVE, _STATE = "curve.json", "state"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from auroc_report import TITLES, Curves, values
 
-from hgad_jax.evaluation.figures import ticks
+from hgad_jax.report.figures import ticks
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 380, 260, 50, 30, 44, 20  # of a panel, and around it
 _START = 0.25  # minutes: where an axis of logarithms shows zero

@@ -15,9 +15,8 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.metrics.ranking import auroc
-from hgad_jax.scoring.constants import of_classes
-from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.setup import (
+from hgad_jax.runs.calibrate import make_calibrate
+from hgad_jax.runs.model import (
     Model,
     build_model,
     cached_features,
@@ -25,6 +24,7 @@ from hgad_jax.training.setup import (
     score_function,
     visible_boxes,
 )
+from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.training_set import TrainingSet, training_set
 
 _BATCH = 32  # images

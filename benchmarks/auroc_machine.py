@@ -9,7 +9,7 @@ from typing import Any
 
 from hgad_jax.errors import UserError
 from hgad_jax.files import write_atomically
-from hgad_jax.training.workdir import differences
+from hgad_jax.runs.workdir import differences
 
 _PACKAGES = ("hgad_jax", "jax", "jaxlib", "numpy", "torch", "FrEIA")
 

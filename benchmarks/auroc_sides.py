@@ -20,9 +20,9 @@ from hgad_jax.data.pipeline import training_indices
 from hgad_jax.errors import UserError
 from hgad_jax.files import writing
 from hgad_jax.flows.grid import draw_grids
+from hgad_jax.runs.mesh import data_mesh, replicate
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.loop import Schedule, initial_model, make_schedule, make_step
-from hgad_jax.training.mesh import data_mesh, replicate
 from hgad_jax.training.selection import Best, kept, make_selection
 from hgad_jax.training.step import TrainState, init_state
 

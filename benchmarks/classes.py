@@ -25,11 +25,11 @@ import numpy as np
 from hgad_jax import detectors
 from hgad_jax.config import get_config
 from hgad_jax.flows.grid import draw_grids, take
-from hgad_jax.training import host
+from hgad_jax.runs import host
+from hgad_jax.runs.mesh import data_mesh, per_image, replicate
+from hgad_jax.runs.model import Model
 from hgad_jax.training.batches import placed
 from hgad_jax.training.loop import make_schedule, make_step
-from hgad_jax.training.mesh import data_mesh, per_image, replicate
-from hgad_jax.training.setup import Model
 from hgad_jax.training.step import init_state
 
 SIZES = ((32, 32, 40), (16, 16, 112), (8, 8, 320))  # EfficientNet-Lite0's at 256 px

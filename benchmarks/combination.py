@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hgad_jax.data import load_dataset
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.transforms import load_mask
-from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.inference.scorer import load_scorer
 from hgad_jax.metrics.region import aupro
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.constants import of_classes

@@ -29,10 +29,11 @@ sys.path.insert(0, str(ROOT))  # this checkout's package
 from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.config.recipe import PLAIN  # noqa: E402
 from hgad_jax.evaluation.evaluate import evaluate  # noqa: E402
-from hgad_jax.evaluation.scorer import load_scorer  # noqa: E402
 from hgad_jax.files import write_atomically  # noqa: E402
-from hgad_jax.training import host, loop  # noqa: E402
-from hgad_jax.training.setup import build_model, cached_features, load_usable  # noqa: E402
+from hgad_jax.inference.scorer import load_scorer  # noqa: E402
+from hgad_jax.runs import host  # noqa: E402
+from hgad_jax.runs.model import build_model, cached_features, load_usable  # noqa: E402
+from hgad_jax.training import loop  # noqa: E402
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
 COLUMNS = {

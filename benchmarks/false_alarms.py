@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hgad_jax.data import load_dataset
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.split import hold_out
-from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.inference.scorer import load_scorer
 from hgad_jax.scoring.constants import fit_constants, leave_one_out, of_classes
 from hgad_jax.scoring.scores import Tiling, combine
 from hgad_jax.scoring.threshold import conformal_threshold

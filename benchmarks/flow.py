@@ -37,8 +37,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.flows import flow
-from hgad_jax.training import host
-from hgad_jax.training.mesh import data_mesh, replicate, shard_batch
+from hgad_jax.runs import host
+from hgad_jax.runs.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.state import micro_batched_grad
 
 TOLERANCE = 1e-4  # of the largest latent or log-determinant; found: 1e-6 and 3e-5

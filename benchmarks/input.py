@@ -48,9 +48,11 @@ from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.pipeline import image_batches, training_indices
 from hgad_jax.data.records import GOOD, Record
 from hgad_jax.flows.grid import draw_grids, take
-from hgad_jax.training import extraction, host, setup, step
+from hgad_jax.runs import extraction, host
+from hgad_jax.runs import model as setup
+from hgad_jax.runs.mesh import data_mesh, replicate
+from hgad_jax.training import step
 from hgad_jax.training.batches import placed
-from hgad_jax.training.mesh import data_mesh, replicate
 
 SIZE = 256  # pixels
 BATCH = 32

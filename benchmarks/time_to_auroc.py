@@ -52,9 +52,9 @@ from hgad_jax.config import get_config  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402
 from hgad_jax.files import write_atomically  # noqa: E402
-from hgad_jax.training import host, workdir  # noqa: E402
+from hgad_jax.runs import host, workdir  # noqa: E402
+from hgad_jax.runs.model import load_usable  # noqa: E402
 from hgad_jax.training.loop import initial_model  # noqa: E402
-from hgad_jax.training.setup import load_usable  # noqa: E402
 
 SIDES = ("default", "paper", REFERENCE)  # in the order of work
 

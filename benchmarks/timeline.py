@@ -27,8 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's package
 
 from hgad_jax.config import get_config  # noqa: E402
-from hgad_jax.evaluation import evaluate, evidence_batches  # noqa: E402
-from hgad_jax.training import checkpoints, host, loop, selection  # noqa: E402
+from hgad_jax.evaluation import evaluate  # noqa: E402
+from hgad_jax.inference import evidence_batches  # noqa: E402
+from hgad_jax.runs import checkpoints, host  # noqa: E402
+from hgad_jax.training import loop, selection  # noqa: E402
 
 REST = "everything else"
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from hgad_jax.detectors import in_fibres
 from hgad_jax.evaluation import evaluate as evaluation
-from hgad_jax.evaluation import predict as prediction
-from hgad_jax.training import host, loop
+from hgad_jax.inference import predict as prediction
+from hgad_jax.report import page
+from hgad_jax.runs import host
+from hgad_jax.training import loop
 from hgad_jax.training.step import TrainState
 
 
@@ -29,18 +31,19 @@ def train(config: Any, workdir: str | Path, *, log: Callable[[str], None] = prin
     return loop.train(config, workdir, log=log)
 
 
-def evaluate(workdir: str | Path, **settings: Any) -> dict[str, Any]:
+def evaluate(workdir: str | Path, *, report: bool = False, **settings: Any) -> dict[str, Any]:
     """Evaluates a run and returns what it writes to `results.json`.
 
     Args:
       workdir: the run's folder.
-      **settings: keywords of `hgad_jax.evaluation.evaluate.evaluate`, such as `protocol` and `report`.
+      report: whether to write `report.html`, too.
+      **settings: keywords of `hgad_jax.evaluation.evaluate.evaluate`, such as `protocol`.
 
     Raises:
       UserError: something in folder or data that the user can mend.
     """
     _settle()
-    return evaluation.evaluate(workdir, **settings)
+    return evaluation.evaluate(workdir, render=page.render if report else None, **settings)
 
 
 def predict(
@@ -52,7 +55,7 @@ def predict(
       workdir: the run's folder.
       inputs: files, folders, patterns.
       out: folder for the results.
-      **settings: keywords of `hgad_jax.evaluation.predict.predict`, such as `outputs` (heat maps, raw maps,
+      **settings: keywords of `hgad_jax.inference.predict.predict`, such as `outputs` (heat maps, raw maps,
         contours) and `false_alarm_rate`.
 
     Raises:

@@ -19,7 +19,7 @@ from absl import logging
 from jax.extend import backend
 
 from hgad_jax.backbones.catalogue import CATALOGUE
-from hgad_jax.training import host
+from hgad_jax.runs import host
 
 KEPT = Path(__file__).parents[1] / ".pytest_cache" / "compiled" / host.machine()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(KEPT))

@@ -18,8 +18,8 @@ from hgad_jax.config.words import CLASSES
 from hgad_jax.data.datasets import btad, mvtec_3d_rgb, mvtec_ad, stc, visa
 from hgad_jax.data.geometry import Transform
 from hgad_jax.errors import UserError
-from hgad_jax.training.setup import build_model
-from hgad_jax.training.workdir import load_config
+from hgad_jax.runs.model import build_model
+from hgad_jax.runs.workdir import load_config
 
 
 def flat(config, prefix=""):

@@ -111,7 +111,7 @@ print(json.dumps(found))
 SCRIPTS = {
     "train": ("hgad_jax.training.loop", "train", "--config=configs/hgad_folder.py", "--workdir=run"),
     "evaluate": ("hgad_jax.evaluation.evaluate", "evaluate", "--workdir=run"),
-    "predict": ("hgad_jax.evaluation.predict", "predict", "--workdir=run", "--out=out", "--input=in"),
+    "predict": ("hgad_jax.inference.predict", "predict", "--workdir=run", "--out=out", "--input=in"),
 }
 
 

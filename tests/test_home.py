@@ -14,9 +14,9 @@ from hgad_jax.data import __main__ as data
 from hgad_jax.data import explicit, own, prepare
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.evaluation.inputs import list_images
-from hgad_jax.evaluation.predictor import Predictor
-from hgad_jax.training import host, workdir
+from hgad_jax.inference.inputs import list_images
+from hgad_jax.inference.predictor import Predictor
+from hgad_jax.runs import host, workdir
 from hgad_jax.training.loop import train
 
 

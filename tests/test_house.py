@@ -19,8 +19,10 @@ FLOORS = (
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),
     ("config",),
-    ("training",),
+    ("runs",),
+    ("inference", "training"),
     ("evaluation",),
+    ("report",),
     ("api",),
     ("cli",),
 )

@@ -76,7 +76,7 @@ def _check(args: argparse.Namespace) -> int:
 def _beforehand(config: Any, listing: Listing, *, validated: bool) -> list[Problem]:
     """What training would refuse, or tell, by the list of images alone."""
     from hgad_jax.config.validate import validate  # these take a second to import
-    from hgad_jax.training import early
+    from hgad_jax.runs import early
 
     if validated:
         validate(config, num_devices=1)

@@ -41,7 +41,7 @@ def main() -> None:
 
 def _evaluate() -> None:
     import hgad_jax  # after the flags: importing jax takes a second
-    from hgad_jax.training import processes
+    from hgad_jax.runs import processes
 
     processes.refuse_several("eval.py")
     hgad_jax.evaluate(

@@ -52,7 +52,7 @@ def _predict(more_inputs: list[str]) -> int:
     if not inputs:
         raise UserError("No images are given: --input=PATH, a file, a folder or a pattern.")
     import hgad_jax  # after the flags: importing jax takes a second
-    from hgad_jax.training import processes
+    from hgad_jax.runs import processes
 
     processes.refuse_several("predict.py")
     done = hgad_jax.predict(

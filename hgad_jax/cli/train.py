@@ -29,7 +29,7 @@ def main() -> None:
 
 def _train() -> None:
     import hgad_jax  # after the flags: importing jax takes a second
-    from hgad_jax.training import processes
+    from hgad_jax.runs import processes
 
     processes.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, heartbeat=_HEARTBEAT.value

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.scored import Scored
+from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.scoring.threshold import Threshold, normalized
 
 _SAMPLE = 32  # images of a class that a colour scale is taken from, without thresholds

@@ -12,24 +12,23 @@ import numpy as np
 from hgad_jax.data.contents import of_labelled
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.decided import Decided, decide, decision_counts, scale_of_good, undecided
-from hgad_jax.evaluation.eval_set import EvalSet, open_eval_set
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
-from hgad_jax.evaluation.plain_names import plain_json
-from hgad_jax.evaluation.prediction_files import disk_errors
 from hgad_jax.evaluation.published import comparison
-from hgad_jax.evaluation.report import render
-from hgad_jax.evaluation.run_dataset import run_dataset
 from hgad_jax.evaluation.scored import Scored, score_calibrated, score_paper
-from hgad_jax.evaluation.scorer import Scorer, load_scorer
 from hgad_jax.evaluation.table import format_table
-from hgad_jax.evaluation.unchanged import unchanged
 from hgad_jax.files import expanded, locked, write_atomically
+from hgad_jax.inference.eval_set import EvalSet, open_eval_set
+from hgad_jax.inference.plain_names import plain_json
+from hgad_jax.inference.prediction_files import disk_errors
+from hgad_jax.inference.run_dataset import run_dataset
+from hgad_jax.inference.scorer import Scorer, load_scorer
+from hgad_jax.inference.unchanged import unchanged
 from hgad_jax.metrics.bootstrap import LEVEL
+from hgad_jax.runs import workdir
+from hgad_jax.runs.model import cache_directory
 from hgad_jax.scoring.threshold import Threshold
-from hgad_jax.training import workdir
-from hgad_jax.training.setup import cache_directory
 
 __all__ = ["COLUMNS", "evaluate"]
 
@@ -47,7 +46,7 @@ def evaluate(
     protocol: str | None = None,
     classes: str | None = None,
     replicates: int = REPLICATES,
-    report: bool = False,
+    render: Callable[[Evaluated], str] | None = None,
     normality: bool = False,
     published: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = print,
@@ -64,7 +63,7 @@ def evaluate(
       protocol: `"calibrated"` or `"paper"`; None for the config's.
       classes: calibrated protocol: `"inferred"`, `"mixture"` or `"given"`; None for the config's.
       replicates: of the bootstrap that intervals come from; 0 for none.
-      report: whether to write `report.html`.
+      render: what makes the page `report.html` (`hgad_jax.report.page.render`); None for no report.
       normality: whether to compute how normal latents of good test images are (`latents.latent_normality`).
       published: figures to show beside these: `{"source": text, "classes": {name: {metric: value}},
         "mean": {metric: value}, "differences": [text]}`, every part optional but the source; None for those
@@ -98,7 +97,7 @@ def evaluate(
         figures = published or comparison(scorer.config)
         head |= {"published": dict(figures)} if figures else {}
         evaluated = _evaluated(scorer, files.enter_context(test), head, _existing(out), files, normality)
-        page = render(evaluated) if report else None
+        page = render(evaluated) if render else None
     _write(out, evaluated.results, page, log)
     return evaluated.results
 

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from hgad_jax.evaluation.decided import Decided
-from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.measure import Measured
 from hgad_jax.evaluation.scored import Scored
+from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.scoring.threshold import Threshold
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.errors import UserError
-from hgad_jax.evaluation.eval_set import EvalSet
-from hgad_jax.evaluation.scorer import Scorer
+from hgad_jax.inference.eval_set import EvalSet
+from hgad_jax.inference.scorer import Scorer
 from hgad_jax.metrics.normality import KSCounts
 
 

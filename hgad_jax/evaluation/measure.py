@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.scored import Scored
+from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.metrics.bootstrap import image_replicates, interval
 from hgad_jax.metrics.pixel import ImagePixels
 from hgad_jax.metrics.pixel_images import PIXEL, PixelResult, pixel_metrics

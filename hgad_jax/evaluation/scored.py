@@ -12,10 +12,10 @@ from hgad_jax.data.records import image_name
 from hgad_jax.detectors import Evidence
 from hgad_jax.disk import DiskArray
 from hgad_jax.errors import UserError
-from hgad_jax.evaluation.eval_set import EvalSet
-from hgad_jax.evaluation.evidence_batches import evidence_batches
-from hgad_jax.evaluation.finite import refuse_not_finite
-from hgad_jax.evaluation.scorer import Scorer
+from hgad_jax.inference.eval_set import EvalSet
+from hgad_jax.inference.evidence_batches import evidence_batches
+from hgad_jax.inference.finite import refuse_not_finite
+from hgad_jax.inference.scorer import Scorer
 from hgad_jax.scoring import paper
 from hgad_jax.scoring.maps import upsample_and_sum
 from hgad_jax.scoring.published import PublishedScore

@@ -15,8 +15,8 @@ from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.pipeline import training_indices
 from hgad_jax.flows.grid import Grid, draw_grids, take
-from hgad_jax.training.extraction import Features, features_of
-from hgad_jax.training.mesh import replicate, shard_rows
+from hgad_jax.runs.extraction import Features, features_of
+from hgad_jax.runs.mesh import replicate, shard_rows
 
 _GRIDS = 1  # their stream of random numbers among those of a seed
 

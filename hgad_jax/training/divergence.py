@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from hgad_jax.errors import UserError
-from hgad_jax.training import checkpoints
+from hgad_jax.runs import checkpoints
 
 
 def mean_metrics(

@@ -17,26 +17,11 @@ from hgad_jax.data import Dataset, own
 from hgad_jax.detectors import Detector
 from hgad_jax.files import disk_errors, expanded
 from hgad_jax.progress_bar import progress_bar
-from hgad_jax.scoring.decision import decide, describe_thresholds
-from hgad_jax.training import (
-    checkpoints,
-    interrupt,
-    optimizers,
-    processes,
-    provenance,
-    pseudo_classes,
-    run_images,
-    schedules,
-    selection,
-    workdir,
-)
-from hgad_jax.training.batches import placed, training_features
-from hgad_jax.training.calibrate import make_calibrate
-from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
-from hgad_jax.training.mesh import data_mesh, replicate
-from hgad_jax.training.metric_log import MetricLog, NoLog
-from hgad_jax.training.progress import Pace, describe_devices
-from hgad_jax.training.setup import (
+from hgad_jax.runs import checkpoints, processes, provenance, pseudo_classes, workdir
+from hgad_jax.runs import images as run_images
+from hgad_jax.runs.calibrate import make_calibrate
+from hgad_jax.runs.mesh import data_mesh, replicate
+from hgad_jax.runs.model import (
     Model,
     abstract_model,
     build_model,
@@ -44,6 +29,12 @@ from hgad_jax.training.setup import (
     cached_features,
     load_usable,
 )
+from hgad_jax.scoring.decision import decide, describe_thresholds
+from hgad_jax.training import interrupt, optimizers, schedules, selection
+from hgad_jax.training.batches import placed, training_features
+from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
+from hgad_jax.training.metric_log import MetricLog, NoLog
+from hgad_jax.training.progress import Pace, describe_devices
 from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, init_state, make_train_step
 from hgad_jax.training.training_set import TrainingSet, describe, training_set

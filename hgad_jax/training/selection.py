@@ -15,8 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hgad_jax.flows.grid import draw_grids
-from hgad_jax.training.mesh import per_image, replicate
-from hgad_jax.training.setup import Model
+from hgad_jax.runs.mesh import per_image, replicate
+from hgad_jax.runs.model import Model
 from hgad_jax.training.state import TrainState
 from hgad_jax.training.training_set import READ, TrainingSet
 

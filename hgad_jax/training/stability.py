@@ -19,8 +19,9 @@ from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.files import write_atomically
 from hgad_jax.metrics.ranking import auroc
-from hgad_jax.training import metric_log, processes
-from hgad_jax.training.setup import Model, cache_directory, cached_features, evidence_function
+from hgad_jax.runs import processes
+from hgad_jax.runs.model import Model, cache_directory, cached_features, evidence_function
+from hgad_jax.training import metric_log
 
 FILE = "stability.json"
 _PREFIX = "test/"

@@ -9,8 +9,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.detectors.detector import Detector
+from hgad_jax.runs.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.fibre_step import make_fibre_step
-from hgad_jax.training.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.state import TrainState, init_state, micro_batched_grad
 
 __all__ = [

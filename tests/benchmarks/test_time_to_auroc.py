@@ -17,8 +17,9 @@ from hgad_jax.data import load_dataset
 from hgad_jax.data.records import image_name
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.training import checkpoints, loop
-from hgad_jax.training.setup import abstract_model
+from hgad_jax.runs import checkpoints
+from hgad_jax.runs.model import abstract_model
+from hgad_jax.training import loop
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from test_flow_benchmark import BENCHMARKS
 
 from hgad_jax import detectors
 from hgad_jax.config import get_config
+from hgad_jax.runs.mesh import data_mesh
+from hgad_jax.runs.model import Model
 from hgad_jax.training.loop import make_schedule, make_step
-from hgad_jax.training.mesh import data_mesh
-from hgad_jax.training.setup import Model
 from hgad_jax.training.step import init_state
 
 SIZES = ((3, 4, 8), (2, 2, 7))

@@ -330,7 +330,7 @@ import sys
 from hgad_jax.data.__main__ import main
 status = main(["prepare", "mvtec_ad", f"--root={sys.argv[1]}", "--allow-partial"])
 import jax, jax.numpy as jnp
-from hgad_jax.training import host
+from hgad_jax.runs import host
 host.keep_compiled()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.jit(jnp.sin)(1.0)

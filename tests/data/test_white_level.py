@@ -13,7 +13,7 @@ from hgad_jax.data.geometry import Transform
 from hgad_jax.data.screen import screened
 from hgad_jax.data.transforms import load, load_image, load_mask
 from hgad_jax.errors import UserError
-from hgad_jax.training.setup import load_usable
+from hgad_jax.runs.model import load_usable
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections'
 

@@ -22,9 +22,9 @@ from hgad_jax.distributions import BASES
 from hgad_jax.errors import UserError
 from hgad_jax.flows import FLOWS, Grid
 from hgad_jax.flows.grid import take
-from hgad_jax.training import checkpoints
+from hgad_jax.runs import checkpoints
+from hgad_jax.runs.mesh import data_mesh, per_image, replicate, shard_batch
 from hgad_jax.training.loop import make_schedule
-from hgad_jax.training.mesh import data_mesh, per_image, replicate, shard_batch
 from hgad_jax.training.step import init_state, make_train_step
 
 SIZE, IMAGES, CLASSES = (2, 3, 6), 8, 2

@@ -12,7 +12,7 @@ from hgad_jax.data import load_dataset
 from hgad_jax.data.transforms import load_image
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.inference.scorer import load_scorer
 from hgad_jax.training import loop
 
 SHARED = {key: value for key, value in TINY.items() if key.split(".")[0] != "detector"}

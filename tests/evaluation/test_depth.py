@@ -16,9 +16,9 @@ from hgad_jax.data.geometry import Transform
 from hgad_jax.data.transforms import load
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.evaluation.predict import predict
-from hgad_jax.evaluation.prediction_files import Outputs
-from hgad_jax.evaluation.predictor import Predictor
+from hgad_jax.inference.predict import predict
+from hgad_jax.inference.prediction_files import Outputs
+from hgad_jax.inference.predictor import Predictor
 from hgad_jax.training.loop import train
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))

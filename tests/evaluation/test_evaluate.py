@@ -23,17 +23,18 @@ from hgad_jax.data.transforms import load_image, load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation import evaluate as module
 from hgad_jax.evaluation import measure
-from hgad_jax.evaluation.eval_set import EvalSet
 from hgad_jax.evaluation.evaluate import COLUMNS, evaluate
-from hgad_jax.evaluation.predict import predict
-from hgad_jax.evaluation.predictor import Predictor
 from hgad_jax.evaluation.scored import score_calibrated, score_paper
-from hgad_jax.evaluation.scorer import load_scorer
 from hgad_jax.files import locked
+from hgad_jax.inference.eval_set import EvalSet
+from hgad_jax.inference.predict import predict
+from hgad_jax.inference.predictor import Predictor
+from hgad_jax.inference.scorer import load_scorer
 from hgad_jax.metrics.ranking import ranking_metrics
 from hgad_jax.metrics.region import aupro
+from hgad_jax.report.page import render
+from hgad_jax.runs import checkpoints
 from hgad_jax.scoring import paper
-from hgad_jax.training import checkpoints
 from hgad_jax.training.loop import train
 
 SETTINGS = {"train__epochs": 1.0, "train__stage_two_epoch": 0.5}
@@ -146,7 +147,7 @@ def test_decisions_are_counted(run, results):
 
 def test_a_report_is_written_when_asked_for(run, tmp_path):
     published = {"source": "theirs", "mean": {"image_auroc": 0.123}}
-    found = evaluate(run, out=tmp_path, report=True, published=published, log=lambda line: None)
+    found = evaluate(run, out=tmp_path, render=render, published=published, log=lambda line: None)
     assert sorted(os.listdir(tmp_path)) == [".eval.lock", "report.html", "results.json"]
     assert found["published"] == published
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -156,7 +157,7 @@ def test_a_report_is_written_when_asked_for(run, tmp_path):
 
 
 def test_the_report_of_the_paper_protocol_has_no_thresholds(run, tmp_path):
-    found = evaluate(run, out=tmp_path, protocol="paper", report=True, log=lambda line: None)
+    found = evaluate(run, out=tmp_path, protocol="paper", render=render, log=lambda line: None)
     assert not any("threshold" in values for values in found["classes"].values())
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "compare them with published tables only" in text
@@ -342,7 +343,7 @@ def test_tiles_and_letterbox_score_as_in_prediction(tiled, tmp_path):
     for i in (0, 5):
         assert image[i] == pytest.approx(predictor(records[i].path).score, rel=1e-4)
     assert maps.shape == (6, side, side)
-    found = evaluate(tiled, out=tmp_path, report=True, log=lambda line: None)["classes"]["gravel"]
+    found = evaluate(tiled, out=tmp_path, render=render, log=lambda line: None)["classes"]["gravel"]
     with EvalSet(records, scorer.classes, scorer.transform, tmp_path) as images:
         masks = np.stack([images.mask(i) for i in range(6)])
         seen = images.box(0).slices

@@ -9,8 +9,8 @@ from trees import SIDE, add_class, crop, tiny_config
 from hgad_jax.data import load_dataset
 from hgad_jax.data.tiles import blend, cut
 from hgad_jax.data.transforms import load_image
-from hgad_jax.evaluation.labelled import scored_batches
-from hgad_jax.evaluation.predictor import Predictor
+from hgad_jax.inference.labelled import scored_batches
+from hgad_jax.inference.predictor import Predictor
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.loop import train

@@ -11,7 +11,7 @@ SETTINGS = TINY | {"train.epochs": 120.0, "train.checkpoint_every": 3, "train.ke
 # In a process of its own: where a checkpoint is removed beneath it, orbax leaves its event loop open.
 READ = """
 import sys, threading
-from hgad_jax.evaluation.scorer import load_scorer
+from hgad_jax.inference.scorer import load_scorer
 
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()

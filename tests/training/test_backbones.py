@@ -7,9 +7,9 @@ from trees import add_class, tiny_config
 
 from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.training import extraction
+from hgad_jax.runs import extraction
+from hgad_jax.runs.mesh import data_mesh
 from hgad_jax.training.loop import train
-from hgad_jax.training.mesh import data_mesh
 
 SETTINGS = {
     "backbone__source": "random",

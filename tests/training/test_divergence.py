@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hgad_jax.errors import UserError
-from hgad_jax.training import checkpoints, divergence
+from hgad_jax.runs import checkpoints
+from hgad_jax.training import divergence
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from trees import SIDE, add_class, crop, save, texture, tiny_config
 from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluate import evaluate
-from hgad_jax.evaluation.scorer import load_scorer
-from hgad_jax.training import checkpoints, loop, setup
+from hgad_jax.inference.scorer import load_scorer
+from hgad_jax.runs import checkpoints, model
+from hgad_jax.training import loop
 from hgad_jax.training.batches import training_features
 from hgad_jax.training.loop import train
 
@@ -171,13 +172,13 @@ def test_a_lost_file_of_groups_is_said(mixture, tmp_path):
 def test_the_caches_key_covers_all_that_features_depend_on(data, tmp_path, monkeypatch):
     """Whatever changes the features changes the key; what does not, does not."""
     keys = []
-    monkeypatch.setattr(setup, "open_or_build", lambda directory, *, key, **rest: keys.append(str(key)))
+    monkeypatch.setattr(model, "open_or_build", lambda directory, *, key, **rest: keys.append(str(key)))
 
     levels = SimpleNamespace(weights_hash="weights")
 
     def key(**changes):
         config = tiny_config(data, **changes)
-        setup.cached_features(config, levels, load_dataset(config.data).train, str(tmp_path), print)
+        model.cached_features(config, levels, load_dataset(config.data).train, str(tmp_path), print)
         return keys[-1]
 
     plain = key()
@@ -210,7 +211,7 @@ def test_steps_get_cached_features_or_those_of_rotated_images(data, tmp_path):
     def steps(count, start=0, **changes):
         config = tiny_config(data, data__resize="letterbox", **changes)
         records = load_dataset(config.data).train
-        cache = setup.cached_features(config, levels, records, str(tmp_path / "cache"), print)
+        cache = model.cached_features(config, levels, records, str(tmp_path / "cache"), print)
         chosen = np.arange(2, 20)
         subset = [records[i] for i in chosen]
         source = training_features(config, levels, subset, cache, chosen, start)

@@ -14,7 +14,8 @@ import pytest
 from trees import TINY, add_class, tiny_config
 
 from hgad_jax.errors import Interrupted, UserError
-from hgad_jax.training import checkpoints, interrupt, loop
+from hgad_jax.runs import checkpoints
+from hgad_jax.training import interrupt, loop
 
 STEPS = 8  # 16 images to train on, 8 a step, 4 epochs
 

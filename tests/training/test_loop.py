@@ -15,8 +15,9 @@ from trees import ROOT, add_class, tiny_config
 from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
-from hgad_jax.training import checkpoints, loop
-from hgad_jax.training.setup import abstract_model, abstract_model_calibration, build_model, cached_features
+from hgad_jax.runs import checkpoints
+from hgad_jax.runs.model import abstract_model, abstract_model_calibration, build_model, cached_features
+from hgad_jax.training import loop
 from hgad_jax.training.training_set import training_set
 
 STEPS = 8  # 16 images to train on, 8 a step, 4 epochs; checkpoints at 4 and 8

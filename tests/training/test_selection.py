@@ -12,9 +12,10 @@ from hgad_jax.config import get_config
 from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.flows.grid import draw_grids
-from hgad_jax.training import checkpoints, loop, selection
-from hgad_jax.training.mesh import data_mesh
-from hgad_jax.training.setup import build_model, cached_features
+from hgad_jax.runs import checkpoints
+from hgad_jax.runs.mesh import data_mesh
+from hgad_jax.runs.model import build_model, cached_features
+from hgad_jax.training import loop, selection
 from hgad_jax.training.training_set import training_set
 
 

@@ -1,0 +1,1 @@
+"""A trained model at use: scores, decisions, what is written of them."""

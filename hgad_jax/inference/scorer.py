@@ -1,0 +1,231 @@
+"""A trained model from its folder, ready to score images."""
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hgad_jax.backbones.levels import Levels
+from hgad_jax.data.geometry import Transform, transform_of
+from hgad_jax.detectors import Evidence
+from hgad_jax.errors import UserError
+from hgad_jax.runs import checkpoints, provenance, workdir
+from hgad_jax.runs.mesh import data_mesh, per_image, replicate
+from hgad_jax.runs.model import (
+    Model,
+    abstract_model,
+    abstract_model_calibration,
+    build_model,
+    score_function,
+    visible_boxes,
+)
+from hgad_jax.runs.pseudo_classes import regrouped
+from hgad_jax.scoring.calibration import Calibration
+from hgad_jax.scoring.constants import of_classes
+from hgad_jax.scoring.decision import Decision, decide, manual_value
+from hgad_jax.scoring.published import PublishedScore
+from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.threshold import Threshold
+
+__all__ = ["Scorer", "Scores", "load_scorer"]
+
+
+class Scorer(NamedTuple):
+    """A model restored from a checkpoint.
+
+    With tiles, what is `[B·n², ...]` below holds all n² tiles of one image after the other.
+
+    Attributes:
+      config: of the run.
+      classes: names; a class's position is its id.
+      step: of the checkpoint.
+      transform: that brings an image to what the model sees.
+      mode: where images' classes come from: "inferred", "mixture" or "given".
+      thresholds: of image scores, for each class that an image may be scored as.
+      pixel_thresholds: of pixel scores, likewise.
+      strangeness_limits: `[K]`, above which an image is of no known class.
+      given: the same three for an image whose class is given, whatever the mode.
+      calibration: what thresholds were taken from.
+      evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted. Class ids
+        are those of images whose class is given: their likelihood is under that class in every mode.
+      features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
+      calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
+        lie in the working square (`model.visible_boxes`); None: everywhere.
+      levels: the backbone: uint8 images → features.
+      published: how the detector's paper scores images.
+      latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
+        detectors without a normal base distribution.
+      regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
+    """
+
+    config: Any
+    classes: tuple[str, ...]
+    step: int
+    transform: Transform
+    mode: str
+    thresholds: tuple[Threshold, ...]
+    pixel_thresholds: tuple[Threshold, ...]
+    strangeness_limits: np.ndarray
+    given: Decision
+    calibration: Calibration
+    evidence: Callable
+    features_evidence: Callable
+    calibrated: Callable
+    levels: Levels
+    regrouped: Callable
+    published: PublishedScore
+    latents: Callable | None
+
+    def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
+        """`visible_boxes` of images of these heights and widths."""
+        return visible_boxes(self.transform, sizes)
+
+
+def load_scorer(
+    directory: str | Path,
+    *,
+    classes: str | None = None,
+    threshold: str | float | None = None,
+    false_alarm_rate: float | None = None,
+) -> Scorer:
+    """Restores the newest checkpoint of a run.
+
+    Args:
+      directory: of the run.
+      classes: "inferred", "mixture" or "given"; None for the config's. Thresholds are those for it.
+      threshold: of image scores: "conformal" or a number; None for the config's.
+      false_alarm_rate: of conformal thresholds; None for the config's.
+
+    Raises:
+      UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
+    """
+    directory = workdir.local_path(directory)
+    config = workdir.load_config(directory)
+    if threshold is not None:
+        config.scoring.threshold = str(threshold)
+    if false_alarm_rate is not None:
+        _refuse_unused_rate(config.scoring.threshold)
+        config.calibration.false_alarm_rate = false_alarm_rate
+    names, step, model, restored = _restored(directory, config)
+    mode, transform = classes or config.scoring.classes, transform_of(config.data)
+    calibration = restored["calibration"]
+    decision = decide(calibration, config, mode, len(names))
+    from_images, from_features = _evidence(model, restored, mode, transform)
+    return Scorer(
+        config,
+        names,
+        step,
+        transform,
+        mode,
+        *decision,
+        given=decision if mode == "given" else decide(calibration, config, "given", len(names)),
+        calibration=calibration,
+        evidence=from_images,
+        features_evidence=from_features,
+        calibrated=_calibrated(config, transform, calibration),
+        levels=model.levels,
+        regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
+        published=model.detector.published,
+        latents=_latents(model, restored),
+    )
+
+
+def _refuse_unused_rate(threshold: str) -> None:
+    if manual_value(threshold) is not None:
+        raise UserError(
+            f"A false-alarm rate was given, but the threshold is set to {threshold}, whatever its rate. "
+            "Leave the rate away, or ask for the conformal threshold: --threshold=conformal."
+        )
+
+
+def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+    """The newest checkpoint; if training goes on and removes it meanwhile, the one that is newest then."""
+    build = functools.cache(lambda num_classes: build_model(config, num_classes))  # once, since it takes long
+    if not (directory / "checkpoints").is_dir():
+        raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
+    with checkpoints.open_manager(directory, read_only=True) as manager:
+        restored = checkpoints.read_newest(manager, lambda step: _restored_at(manager, step, config, build))
+        if restored is None:
+            raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
+        return restored
+
+
+def _restored_at(
+    manager, step: int, config: Any, build: Callable[[int], Model]
+) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+    metadata = checkpoints.read_metadata(manager, step)
+    provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
+    names = tuple(metadata["classes"])
+    model = build(len(names))
+    provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
+    abstract = abstract_model(model)
+    abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
+    return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
+
+
+def _evidence(
+    model: Model, restored: dict[str, Any], mode: str, transform: Transform
+) -> tuple[Callable, Callable]:
+    # Weights are arguments: as constants of the program they would be compiled into it.
+    weights = restored["params"], restored["constants"]
+
+    def look(params, constants, features, class_ids) -> Evidence:
+        mix_classes = mode == "mixture" and class_ids is None
+        if class_ids is None and transform.tiles > 1 and model.num_classes > 1:
+            class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
+        return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)
+
+    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
+        return look(params, constants, model.levels.apply(variables, images), class_ids)
+
+    of_images = per_image(look_at_images, replicated=3, together=transform.num_tiles)
+    of_features = per_image(look, replicated=2, together=transform.num_tiles)
+
+    def from_images(images, class_ids=None) -> Evidence:
+        return of_images(model.levels.variables, *weights, images, class_ids)
+
+    def from_features(features, class_ids=None) -> Evidence:
+        return of_features(*weights, tuple(features), class_ids)
+
+    return from_images, from_features
+
+
+def _latents(model: Model, restored: dict[str, Any]) -> Callable | None:
+    if model.detector.latents is None:
+        return None
+
+    def look_at_images(variables, params, constants, images, class_ids):
+        return model.detector.latents(params, constants, model.levels.apply(variables, images), class_ids)
+
+    of_images = per_image(look_at_images, replicated=3)
+    return lambda images, class_ids: of_images(
+        model.levels.variables, restored["params"], restored["constants"], images, class_ids
+    )
+
+
+def _class_of_image(model, params, constants, features, tiles: int) -> jax.Array:
+    """The class that the tiles of an image agree on, for each tile."""
+    # Where the first layer tells the class, XLA leaves out the flow, whose results are not used here.
+    log_prob = model.detector.evidence(params, constants, features).class_log_prob
+    of_images = log_prob.reshape(-1, tiles, log_prob.shape[-1]).sum(1)
+    return jnp.repeat(jnp.argmax(of_images, -1), tiles).astype(jnp.int32)
+
+
+def _calibrated(config: Any, transform: Transform, calibration: Calibration) -> Callable:
+    scores = score_function(config)
+    take = jax.jit(of_classes)
+
+    def calibrated(evidence: Evidence, boxes: np.ndarray | None = None) -> Scores:
+        if boxes is None:
+            side = transform.working_size
+            boxes = [(0, 0, side, side)] * (len(evidence.class_ids) // transform.num_tiles)
+        constants = take(calibration.constants, evidence.class_ids)
+        return scores(
+            evidence.log_likelihood, evidence.negative_entropy, constants, jnp.asarray(boxes, jnp.int32)
+        )
+
+    return calibrated

@@ -1,0 +1,152 @@
+"""The part of the report on one class: histograms, curves, a gallery."""
+
+import html
+
+import numpy as np
+
+from hgad_jax.data.geometry import Transform
+from hgad_jax.data.tiles import tile_boxes
+from hgad_jax.evaluation.evaluated import Evaluated
+from hgad_jax.evaluation.scored import Scored
+from hgad_jax.inference.eval_set import EvalSet
+from hgad_jax.inference.plain_names import plain
+from hgad_jax.metrics.curves import FPR_LIMIT, CurveSamples, CurveSums, Points, points_of
+from hgad_jax.metrics.pixel import RATES
+from hgad_jax.report import gallery
+from hgad_jax.report.figures import curves, histogram
+from hgad_jax.scoring.threshold import describe
+
+_BINS = 36
+_SHOWN = 3  # images in each row of the gallery
+_TOTAL = 24e6  # bytes of all galleries
+_EACH = 13e3  # bytes of one image in a gallery, at most
+
+
+def render(evaluated: Evaluated, class_id: int, *, unfolded: bool) -> str:
+    """The section as HTML, folded away or not."""
+    test, name = evaluated.test, evaluated.test.classes[class_id]
+    values = evaluated.results["classes"][name]
+    count = int(min(_SHOWN, _TOTAL / _EACH / 3 / len(test.classes)))
+    rows = gallery.choose(test, evaluated.decided, class_id, count)
+    shots = "".join(
+        f"<h3>{html.escape(plain(row.title))}</h3><div class='shots'>"
+        + gallery.figures(test, evaluated.scored, row.indices, evaluated.scales, evaluated.decided)
+        + "</div>"
+        for row in rows
+    )
+    facts = f"{values['images'] - values['anomalous']} good, {values['anomalous']} defective"
+    if values["image_auroc"] is not None:
+        facts += f" · image AUROC {values['image_auroc']:.3f}"
+    return (
+        f"<details class='class'{' open' if unfolded else ''}><summary>{html.escape(plain(name))} "
+        f"<span>{facts}</span></summary><div id='c{class_id}'>"
+        f"<div class='charts'>{''.join(_charts(evaluated, class_id))}</div>"
+        f"{_threshold(evaluated, class_id)}{shots}</div></details>"
+    )
+
+
+def _threshold(evaluated: Evaluated, class_id: int) -> str:
+    """What the threshold promises."""
+    if evaluated.decided.thresholds is None:
+        return ""
+    asked = evaluated.config.calibration.false_alarm_rate
+    said = describe(evaluated.decided.thresholds[class_id], asked)
+    return f"<p><small>Threshold {html.escape(said)}.</small></p>"
+
+
+def _charts(evaluated: Evaluated, class_id: int):
+    test, scored = evaluated.test, evaluated.scored
+    yield _figure(
+        _scores(evaluated, class_id),
+        "Scores of <i class='key good'></i>good and <i class='key bad'></i>defective images",
+    )
+    pixels = evaluated.measured.pixels[class_id]
+    lines = []
+    image = _image_roc(test, scored, class_id)
+    if image is not None:
+        lines.append(("image", RATES[::4], image[::4]))
+    if pixels is not None and pixels.metrics["auroc"] is not None:
+        lines.append(("pixel", RATES[::4], pixels.samples.recall[::4]))
+    if lines:
+        keys = " and ".join(f"<i class='key {kind}'></i>{kind}s" for kind, *_ in lines)
+        chart = curves(lines, right=1.0, labels=("false-positive rate", "recall"))
+        yield _figure(chart, f"ROC: recall of {keys}")
+    if pixels is not None and pixels.metrics["aupro"] is not None:
+        inside = FPR_LIMIT >= RATES
+        xs, ys = RATES[inside][::2], pixels.samples.overlap[inside][::2]
+        chart = curves([("pro", xs, ys)], right=FPR_LIMIT, labels=("false-positive rate", "overlap"))
+        yield _figure(chart, "PRO: mean share of each <i class='key pro'></i>defect that is found")
+    good, bad, edges = likelihoods(test, scored, class_id)
+    chart = histogram(good, bad, edges, label="log-likelihood, nats per dimension")
+    where = "inside of defects" if test.has_truth[test.of_class(class_id)].any() else "of defective images"
+    yield _figure(
+        chart,
+        "Latent view: log-likelihood at positions of <i class='key good'></i>good images and "
+        f"<i class='key bad'></i>{where}, mean over levels",
+    )
+
+
+def _figure(chart: str, caption: str) -> str:
+    return f"<figure>{chart}<figcaption>{caption}</figcaption></figure>"
+
+
+def _scores(evaluated: Evaluated, class_id: int) -> str:
+    """Histogram of image scores; what is far out is counted in the last bin."""
+    indices = np.array(evaluated.test.of_class(class_id), int)
+    scores, bad = evaluated.scored.image[indices], evaluated.test.anomalous[indices]
+    low, high = np.quantile(scores, [0, 0.98])
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    clipped = np.minimum(scores, edges[-1])
+    counts = [np.histogram(clipped[kind], edges)[0] for kind in (~bad, bad)]
+    thresholds = evaluated.decided.thresholds
+    line = (thresholds[class_id].value, "threshold") if thresholds else None
+    return histogram(*counts, edges, label="score", line=line)
+
+
+def _image_roc(test: EvalSet, scored: Scored, class_id: int) -> np.ndarray | None:
+    """Recall at `RATES`; None with one kind of image only."""
+    indices = np.array(test.of_class(class_id), int)
+    bad = test.anomalous[indices]
+    if bad.all() or not bad.any():
+        return None
+    points = points_of(bad, scored.image[indices])
+    totals = Points(*(p.sum() for p in points))
+    samples = CurveSamples(RATES, totals)
+    samples.add(*CurveSums(totals).add(points))
+    return samples.recall
+
+
+def likelihoods(test: EvalSet, scored: Scored, class_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts of log-likelihoods at positions of good images and of defects, and the edges of the bins.
+
+    A position belongs to a defect if the pixel at its centre does; where a class has no masks, all positions
+    of its defective images count; where only some of these have one, the positions of those. The lowest and
+    highest 0.5 % of all are in the outermost bins.
+    """
+    indices = test.of_class(class_id)
+    sample = np.concatenate([scored.likelihood.read(i, i + 1).ravel() for i in _some(indices)])
+    low, high = np.quantile(sample, [0.005, 0.995])
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    good, bad = np.zeros((2, _BINS), int)
+    masks = test.has_truth[indices].any()
+    for i in indices:
+        values = np.clip(scored.likelihood.read(i, i + 1)[0], edges[0], edges[-1])
+        if not test.anomalous[i]:
+            good += np.histogram(values, edges)[0]
+            continue
+        if masks and not test.has_truth[i]:
+            continue
+        if masks:
+            values = values[at_positions(test.mask(i), test.transform, values.shape[-1])]
+        bad += np.histogram(values, edges)[0]
+    return good, bad, edges
+
+
+def at_positions(mask: np.ndarray, transform: Transform, side: int) -> np.ndarray:
+    """A mask `[W, W]` at the centres of the positions of feature maps: `[tiles, side, side]`."""
+    centres = ((np.arange(side) + 0.5) * transform.size / side).astype(int)
+    return np.stack([mask[box.slices][np.ix_(centres, centres)] for box in tile_boxes(transform)])
+
+
+def _some(indices: range, most: int = 200) -> range:
+    return indices[:: -(-len(indices) // most)]
