@@ -1,6 +1,7 @@
 """The rules of the house: imports run one way and in no circle, files and functions stay short."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def floor(name: str) -> int | None:
 
 def test_every_room_has_its_floor():
     assert {name for name in MODULES if floor(name) is None} == {"hgad_jax", "hgad_jax.__main__"}
+
+
+def test_the_page_of_rooms_has_the_floors():
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", (ROOT / "docs" / "rooms.md").read_text(), re.M)
+    assert [int(number) for number, _ in rows] == [*range(1, len(FLOORS) + 1)]
+    assert tuple(tuple(re.findall(r"`(\w+)`", rooms)) for _, rooms in rows) == FLOORS
 
 
 # A room's `__main__` is a command, which puts things of all floors together.
