@@ -33,7 +33,7 @@ COVERED = {
     "tests/soak.py": "training/test_soak.py",
     "train.py": "test_scripts.py",
     "eval.py": "test_scripts.py",
-    "predict.py": "evaluation/test_predict.py",
+    "predict.py": "inference/test_predict.py",
 }
 TARGETS = ("demo", "compare", "test", "test-all", "test-torch", "soak", "lint", "check", "clean")
 
