@@ -13,7 +13,7 @@ demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; a few minutes 
 MAGNETIC_TILE ?=
 MINUTES ?= 5
 
-compare: $(VENV)/.demo  ## every detector, the same time for each; over an hour; docs/detectors.md
+compare: $(VENV)/.demo  ## every detector, the same time for each; over an hour; docs/measurements.md
 	$(BIN)/python benchmarks/compare.py --magnetic-tile="$(MAGNETIC_TILE)" --minutes=$(MINUTES) --out=runs/compare
 
 # A file's tests on one worker, so that what they share is made once; in the order of tests/conftest.py.

@@ -3,7 +3,7 @@
 Each takes the evidence's two terms (per level `[B, h, w]`: log-likelihood, nats per dimension; negative
 entropy of the class posterior, nats), the constants for each image, and the side of the map in pixels, and
 returns `[B, size, size]`, higher is more anomalous. Levels are brought to that size bilinearly, corners
-aligned. docs/scoring.md has a table of what each is worth.
+aligned. docs/measurements.md has a table of what each is worth.
 """
 
 from collections.abc import Callable, Sequence
