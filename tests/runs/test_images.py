@@ -107,4 +107,4 @@ def test_names_are_below_the_root_and_need_not_be_utf8(tmp_path):
     images = run_images.run_images(tiny_config(tmp_path / "images"), dataset, tmp_path / "run")
     assert [image.name for image in images] == [f"nut/{name}", str(tmp_path / "elsewhere.png")]
     run_images.save(tmp_path, images)
-    assert images._load(tmp_path) == images
+    assert run_images._load(tmp_path) == images
