@@ -1,5 +1,6 @@
 """`hgad-jax` and `import hgad_jax`: one way in, from a shell and from Python."""
 
+import os
 import subprocess
 import sys
 
@@ -83,3 +84,29 @@ def test_every_public_name_is_there_and_documented(name):
 def test_another_name_is_refused_as_python_does():
     with pytest.raises(AttributeError, match="has no attribute 'nope'"):
         hgad_jax.nope  # noqa: B018
+
+
+TRAINS_ON = """
+import sys
+import jax
+from hgad_jax.training import loop
+loop.train = lambda *args, **settings: print("devices", jax.device_count())
+sys.argv = ["hgad-jax train", "--config=hgad_folder", "--workdir=run", "--config.data.root=."]
+from hgad_jax.cli import train
+train.main()
+"""
+
+
+def test_each_core_is_a_device_of_training(tmp_path):
+    """Nothing before `host.use_cores` asks jax for its devices, which settles them."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    cores = len(os.sched_getaffinity(0))
+    found = subprocess.run(
+        [sys.executable, "-c", TRAINS_ON],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    devices = max(n for n in range(1, cores + 1) if 64 % n == 0)
+    assert f"devices {devices}\n" in found.stdout, found.stderr

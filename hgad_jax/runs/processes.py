@@ -92,7 +92,8 @@ def refuse_several(script: str) -> None:
 
 def is_first() -> bool:
     """Whether this process writes config, logs and reports."""
-    return jax.process_index() == 0
+    # A process alone asks nothing of jax, whose devices would be settled by it.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
