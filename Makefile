@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+DEMO_FLAGS ?=
 
 .PHONY: demo compare test test-all test-torch soak lint check clean
 
 demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; a few minutes on two cores
-	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO)
+	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO) $(DEMO_FLAGS)
 	$(BIN)/python eval.py --workdir=$(DEMO)
 
 MAGNETIC_TILE ?=

@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout's package and this file's fellows
 
+import auroc_images  # noqa: E402
 import numpy as np  # noqa: E402
 from ablation_variants import VARIANTS, Variant  # noqa: E402
 from auroc_curve import write_json  # noqa: E402
@@ -41,14 +42,13 @@ from hgad_jax.runs import host, workdir  # noqa: E402
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--magnetic-tile", required=True, type=Path, help="folder of the magnetic tile set")
+    auroc_images.add_arguments(parser)
     parser.add_argument("--out", default="runs/ablation", help="folder of results")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--groups", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument(
         "--only", default="", help="a regular expression: only variants whose name it matches"
     )
-    parser.add_argument("--images-per-class", type=int, default=0, help="fewer, to try it out; 0: all")
     args = parser.parse_args()
     host.use_cores()
     host.keep_compiled()

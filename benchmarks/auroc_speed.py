@@ -11,15 +11,14 @@ import numpy as np
 from auroc_judge import Problem
 from auroc_sides import JaxSide, Side, TorchSide
 
-_ROUNDS = 5
 _MICRO_BATCHES = 8
 _BATCHES = 6  # timed, after one that is not
 _LONG = 100.0  # epochs: a schedule that these are no end of
 
 
-def throughput(published: ModuleType, threads: int) -> dict[str, float]:
+def throughput(published: ModuleType, threads: int, rounds: int) -> dict[str, float]:
     """Time over that of our step: of PyTorch (`flow.py`), and of a matrix product (`flow.py --levels`)."""
-    args = argparse.Namespace(rounds=_ROUNDS, micro_batches=_MICRO_BATCHES, torch_micro_batches=1)
+    args = argparse.Namespace(rounds=rounds, micro_batches=_MICRO_BATCHES, torch_micro_batches=1)
     of_published = flow.summary(*flow.measure(published, published.Size(), args), threads)
     found = [flow.measure(published, size, args) for size in flow.levels(published)]
     of_levels = flow.summary(*flow.total(found), threads)

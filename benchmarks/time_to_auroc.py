@@ -49,6 +49,7 @@ from flow import _import_published, use_threads  # noqa: E402
 
 from hgad_jax.cli.shell import say  # noqa: E402
 from hgad_jax.config import get_config  # noqa: E402
+from hgad_jax.config.validate import validate_keys  # noqa: E402
 from hgad_jax.data import fingerprint  # noqa: E402
 from hgad_jax.errors import Interrupted, UserError  # noqa: E402
 from hgad_jax.files import write_atomically  # noqa: E402
@@ -85,17 +86,17 @@ def main() -> None:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--magnetic-tile", required=True, type=Path, help="folder of the magnetic tile set")
+    auroc_images.add_arguments(parser)
     parser.add_argument("--out", default="runs/time_to_auroc", help="folder of states and results")
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES, help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--budget-minutes", type=float, default=50.0, help="of training, both of the paper's")
     parser.add_argument("--default-minutes", type=float, default=30.0, help="of training, preset default")
     parser.add_argument("--threads", type=int, default=cores, help="of either side (default: all cores)")
-    parser.add_argument("--images-per-class", type=int, default=0, help="fewer, to try it out; 0: all")
     parser.add_argument(
         "--no-speed", dest="speed", action="store_false", help="leave out the ratios of speed"
     )
+    parser.add_argument("--speed-rounds", type=int, default=5, help="timed rounds of these (default 5)")
     args = parser.parse_args()
     if not 1 <= args.threads <= cores:
         parser.error(f"--threads must be between 1 and the {cores} cores usable here, got {args.threads}.")
@@ -128,8 +129,8 @@ class Problems:
     """Data, backbone and judge of each preset, made when they are first asked for."""
 
     def __init__(self, args: argparse.Namespace, out: Path):
-        self._out, self._made = out, {}
-        self._root = auroc_images.make_folder(args.magnetic_tile, out / "images")
+        self._out, self._settings, self._made = out, dict(args.set), {}
+        self._root = auroc_images.make_folder(args.magnetic_tile, out / "images", args.datasets)
         dataset = load_usable(self.config("default"), out, say)
         self.dataset = auroc_images.fewer(dataset, args.images_per_class)
 
@@ -141,6 +142,7 @@ class Problems:
         if preset == "paper":
             config.data.update(image_size=256, resize="squash")
             config.scoring.protocol = "calibrated"
+        _change(config, self._settings)
         return config
 
     def __call__(self, preset: str) -> tuple[Problem, Judge]:
@@ -149,6 +151,14 @@ class Problems:
             problem = make_problem(self.config(preset), self.dataset, say)
             self._made[preset] = problem, Judge(problem)
         return self._made[preset]
+
+
+def _change(config: Any, settings: dict[str, Any]) -> None:
+    try:
+        config.update_from_flattened_dict(settings)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"--set: {error}") from error
+    validate_keys(config)  # an unknown key was taken in silence
 
 
 def measure_floor(problems: Problems, seed: int) -> dict[str, Any]:
@@ -162,7 +172,7 @@ def measure_speed(
     problems: Problems, args: argparse.Namespace, published: Any, out: Path
 ) -> dict[str, float]:
     """The ratios of the last line."""
-    found = _kept(out / "throughput.json", lambda: throughput(published, args.threads))
+    found = _kept(out / "throughput.json", lambda: throughput(published, args.threads, args.speed_rounds))
     if not timm_is_there():
         return found
     paper, ours = problems("paper")[0], problems("default")[0]

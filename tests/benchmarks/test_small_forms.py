@@ -1,13 +1,14 @@
 """Every benchmark and every make target runs, small: a figure of the docs is worth what its command is."""
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 
 import pytest
-from trees import PYTHON, ROOT, add_class, tiny_config
+from trees import PYTHON, ROOT, TINY, add_class, tiny_config
 
 from hgad_jax.training.loop import train
 
@@ -15,20 +16,20 @@ BENCHMARKS = ROOT / "benchmarks"
 
 # Scripts that are commands, and the test file that runs each in a small form.
 COVERED = {
-    "benchmarks/ablation.py": "benchmarks/test_ablation.py",
+    "benchmarks/ablation.py": "benchmarks/test_small_forms.py",
     "benchmarks/accelerator.py": "benchmarks/test_accelerator.py",
-    "benchmarks/backbone.py": "benchmarks/test_backbone_benchmark.py",
-    "benchmarks/cflow.py": "benchmarks/test_cflow_benchmark.py",
-    "benchmarks/classes.py": "benchmarks/test_classes_benchmark.py",
+    "benchmarks/backbone.py": "benchmarks/test_small_forms_torch.py",
+    "benchmarks/cflow.py": "benchmarks/test_small_forms_torch.py",
+    "benchmarks/classes.py": "benchmarks/test_small_forms.py",
     "benchmarks/combination.py": "benchmarks/test_small_forms.py",
     "benchmarks/compare.py": "benchmarks/test_compare.py",
     "benchmarks/false_alarms.py": "benchmarks/test_small_forms.py",
-    "benchmarks/flops.py": "benchmarks/test_flops.py",
-    "benchmarks/flow.py": "benchmarks/test_flow_benchmark.py",
+    "benchmarks/flops.py": "benchmarks/test_small_forms.py",
+    "benchmarks/flow.py": "benchmarks/test_small_forms_torch.py",
     "benchmarks/flow_products.py": "benchmarks/test_small_forms.py",
     "benchmarks/input.py": "benchmarks/test_input_benchmark.py",
     "benchmarks/metrics.py": "benchmarks/test_metrics_benchmark.py",
-    "benchmarks/time_to_auroc.py": "benchmarks/test_time_to_auroc.py",
+    "benchmarks/time_to_auroc.py": "benchmarks/test_small_forms.py",
     "benchmarks/timeline.py": "benchmarks/test_small_forms.py",
     "tests/soak.py": "training/test_soak.py",
     "train.py": "test_scripts.py",
@@ -38,10 +39,15 @@ COVERED = {
 TARGETS = ("demo", "compare", "test", "test-all", "test-torch", "soak", "lint", "check", "clean")
 
 
+def alone():
+    """The environment of a user, but with this checkout's package, whichever is installed."""
+    others = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    return others | {"PYTHONPATH": str(ROOT)}
+
+
 def run(script, *arguments, python=PYTHON):
-    alone = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
     command = [*python, str(BENCHMARKS / script), *map(str, arguments)]
-    done = subprocess.run(command, env=alone, capture_output=True, text=True)
+    done = subprocess.run(command, env=alone(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -76,6 +82,82 @@ def test_the_timeline_of_a_run_is_drawn(tmp_path):
     options = ["--experiment=hgad_folder", f"--root={tmp_path / 'images'}", f"--out={tmp_path / 'run'}"]
     seconds = json.loads(run("timeline.py", "--epochs=16", *options).splitlines()[-1])
     assert {"training: steps", "evaluation: metrics, intervals", "evaluation: images checked"} <= set(seconds)
+
+
+# Of every preset; one level, as the preset `paper` has, since each takes seconds to compile.
+SETTINGS = [f"{key}={TINY[key]}" for key in ("data.image_size", "backbone.name", "backbone.source")]
+SETTINGS += ["backbone.taps=('blocks.4',)", "detector.num_blocks=2", "train.batch_size=8"]
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """Options of a benchmark over magnetic tile."""
+    root = tmp_path_factory.mktemp("tiles")
+    add_class(root, "brick", good=24)
+    return [f"--magnetic-tile={root / 'brick'}", "--datasets", "magnetic_tile", "--set", *SETTINGS]
+
+
+@pytest.mark.slow
+def test_the_ablation_of_two_seeds(tiles, tmp_path):
+    chosen = ["--groups", "features", "--only=^default$", "--seeds", "0", "1"]
+    out = run("ablation.py", *tiles, f"--out={tmp_path}", *chosen)
+    (row,) = re.findall(r"^\| default \| (.*) \|$", out, re.M)
+    cells = [cell.split(" ± ") for cell in row.split(" | ")]
+    assert [len(cell) for cell in cells] == [2] * 5 + [1], "four figures of AUROC, held-out, seconds"
+    assert all(0 <= float(mean) <= 1 for mean, _ in cells[:4])
+    assert all(math.isfinite(float(part)) for cell in cells for part in cell)
+    assert len(list(tmp_path.glob("default/*.json"))) == 2
+
+
+@pytest.mark.slow
+def test_auroc_against_minutes(tiles, tmp_path):
+    budget = ["--budget-minutes=0.0005", "--default-minutes=0.0005", "--threads=1", "--no-speed"]
+    sides = ["--sides", "default", "paper", "--seeds", "0"]
+    out = run("time_to_auroc.py", *tiles, f"--out={tmp_path}", *budget, *sides)
+    found = json.loads(out.splitlines()[-1])
+    assert found.keys() == {"default", "paper", "floor"}
+    for side in found.values():
+        assert 0 <= side["image_auroc"] <= 1
+        assert 0 <= side["pixel_auroc"] <= 1
+
+
+def test_a_setting_that_there_is_not_is_refused(tiles, tmp_path):
+    with pytest.raises(AssertionError, match=r"config\.detector.*no_such"):
+        run("ablation.py", *tiles, "detector.no_such=1", f"--out={tmp_path}")
+
+
+@pytest.mark.slow
+def test_many_products_are_timed():
+    found = json.loads(run("classes.py", "--classes", "2", "--rounds=1").splitlines()[-1])["2"]
+    assert found.keys() == {"training", "given", "found"}
+    assert all(0 < ratio < math.inf for ratio in found.values())
+
+
+def test_flops_are_counted():
+    out = run("flops.py", "--backbone=tf_efficientnet_lite0", "--size=64", "--batch=2", "--classes=2")
+    assert all(float(number) > 0 for number in re.findall(r"([\d.]+) GFLOP", out))
+    assert "exchanged per step" in out
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path):
+    """On all images of ELPV, as `make demo` calls its commands, in an environment that is there."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {" ".join(PYTHON)} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "venv" / ".demo").touch()  # what it installs is installed
+    keys = ("data.image_size", "backbone.name", "backbone.source", "backbone.taps")
+    flags = {key: TINY[key] for key in keys} | {"train.epochs": 1.0, "detector.num_blocks": 2}
+    said = " ".join(f'"--config.{key}={value}"' for key, value in flags.items())
+    command = ["make", "demo", f"VENV={tmp_path / 'venv'}", f"DEMO={tmp_path / 'run'}", f"DEMO_FLAGS={said}"]
+    done = subprocess.run(command, cwd=ROOT, env=alone(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "run" / "eval" / "results.json").read_text())
+    assert len(results["classes"]) == 2, "kinds of cells"
+    for name, metrics in results["classes"].items():
+        assert 0.5 < metrics["image_auroc"] < 1
+        assert re.search(rf"^{name} +{metrics['image_auroc']:.4f}", done.stdout, re.M)
 
 
 def commands():

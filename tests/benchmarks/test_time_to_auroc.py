@@ -234,7 +234,7 @@ def test_the_folder_is_the_tiles_and_elpvs_own_split(modules, place, tmp_path, m
 @pytest.mark.slow
 def test_a_stopped_benchmark_goes_on_where_it_was(modules, place, tmp_path, monkeypatch, capsys):
     module = modules.time_to_auroc
-    monkeypatch.setattr(modules.auroc_images, "make_folder", lambda tiles, folder: place / "data")
+    monkeypatch.setattr(modules.auroc_images, "make_folder", lambda *_: place / "data")
     monkeypatch.setattr(module, "use_threads", lambda threads: True)  # would pin the tests' own process
     original = module.Problems.config
 
