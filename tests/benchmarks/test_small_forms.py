@@ -133,6 +133,7 @@ def test_many_products_are_timed():
     assert all(0 < ratio < math.inf for ratio in found.values())
 
 
+@pytest.mark.slow
 def test_flops_are_counted():
     out = run("flops.py", "--backbone=tf_efficientnet_lite0", "--size=64", "--batch=2", "--classes=2")
     assert all(float(number) > 0 for number in re.findall(r"([\d.]+) GFLOP", out))
