@@ -15,6 +15,7 @@ from hgad_jax.data.geometry import transform_of
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.metrics.ranking import auroc
+from hgad_jax.runs import near_duplicates
 from hgad_jax.runs.calibrate import make_calibrate
 from hgad_jax.runs.model import (
     Model,
@@ -43,7 +44,8 @@ class Problem(NamedTuple):
         """The config and the training set of a seed."""
         config = self.config.copy_and_resolve_references()
         config.seed = seed
-        return config, training_set(config, self.dataset, self.train)
+        groups = near_duplicates.find(config, self.dataset, self.train)
+        return config, training_set(config, self.dataset, self.train, groups)
 
 
 def make_problem(config: Any, dataset: Dataset, log) -> Problem:

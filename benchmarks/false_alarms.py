@@ -28,6 +28,7 @@ from hgad_jax.data import load_dataset
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.split import hold_out
 from hgad_jax.inference.scorer import load_scorer
+from hgad_jax.runs import near_duplicates
 from hgad_jax.scoring.constants import fit_constants, leave_one_out, of_classes
 from hgad_jax.scoring.scores import Tiling, combine
 from hgad_jax.scoring.threshold import conformal_threshold
@@ -48,6 +49,7 @@ def unseen_good(scorer, dataset):
         fraction=calibration.fraction,
         min_images=calibration.min_images,
         seed=scorer.config.seed,
+        groups=near_duplicates.load(Path(_WORKDIR.value) / near_duplicates.FILE),
     )
     return [dataset.train[i] for i in held] + [r for r in dataset.test if not r.anomalous]
 

@@ -6,6 +6,7 @@ Defaults are those of HGAD's preset `default`; what another detector changes sta
 import math
 
 from hgad_jax.config.key import Key, anything, at_least, each, one_of, passes, share
+from hgad_jax.data import named_groups
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, MAX_PIXELS, RESIZES
 from hgad_jax.errors import UserError
@@ -229,6 +230,13 @@ EVAL = {
 CALIBRATION = {
     "fraction": Key(0.15, "of each class's good images, held out of training", at_least(0, 0.5)),
     "min_images": Key(10, "at least so many of each class", at_least(2), "images"),
+    "groups": Key(
+        named_groups.AUTO,
+        "near-duplicates, such as exposures of one part, which are held out together: auto finds them by "
+        "features; name:REGEX or csv:FILE (columns path,group) say which there are",
+        passes(named_groups.EXPECTED, named_groups.of_a_kind),
+        before=named_groups.NONE,
+    ),
     "false_alarm_rate": Key(0.01, "share of good images that may be called anomalous", at_least(1e-9, 0.5)),
     "threshold_per": Key(
         "class", "class, or model: one for all, when classes have few images", one_of(("class", "model"))

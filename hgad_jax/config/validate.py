@@ -7,6 +7,7 @@ from hgad_jax import detectors
 from hgad_jax.config.common import SEED
 from hgad_jax.config.experiments import RECIPES
 from hgad_jax.config.recipe import Sections, keys
+from hgad_jax.data import named_groups
 from hgad_jax.errors import UserError
 
 
@@ -85,6 +86,7 @@ def _together(config: Any, num_devices: int) -> Iterator[str]:
     """What no key alone can tell."""
     train = config.train
     yield from _of_detector(config, num_devices)
+    yield from _of_groups(config)
     if train.patience and train.keep != "best":
         yield (
             f"train.patience is {train.patience}, expected 0 with train.keep={train.keep!r}: "
@@ -98,6 +100,14 @@ def _together(config: Any, num_devices: int) -> Iterator[str]:
             f"train.batch_size is {train.batch_size}, expected a multiple of the {num_devices} devices that "
             "it is split over"
         )
+
+
+def _of_groups(config: Any) -> Iterator[str]:
+    """A pattern that cannot be read, with what is wrong with it."""
+    try:
+        named_groups.parse(config.calibration.groups)
+    except UserError as error:
+        yield str(error).removeprefix("config.")
 
 
 def _of_detector(config: Any, num_devices: int) -> Iterator[str]:

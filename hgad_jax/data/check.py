@@ -4,7 +4,7 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from hgad_jax.data import depth
+from hgad_jax.data import depth, leaks
 from hgad_jax.data.findings import cut_away, made_smaller, problems_of, too_few_different
 from hgad_jax.data.folder import Listing
 from hgad_jax.data.geometry import Transform
@@ -51,12 +51,14 @@ def check(
     """
     records = sorted(listing.records, key=lambda record: record.split == "test")
     groups: dict[tuple[str, str, str], _Group] = {}
-    facts = inspect_all(records, transform, num_workers=num_workers)
-    screening = summarise(_counted(records, facts, groups))
+    facts = inspect_all(records, transform, num_workers=num_workers, thumbnails=True)
+    seen: list[leaks.Seen] = []
+    screening = summarise(_counted(records, facts, groups, seen))
     _, screening, of_depth = depth.judge(records, screening, transform.white_level, find=True)
     found = [*listing.problems, *beforehand, *problems_of(records, screening), *of_depth]
     found += too_few_different(records, screening)
     found += [*cut_away(records, screening, transform), *made_smaller(records, screening, transform)]
+    found += leaks.problems(records, seen)
     problems = merged(found)
     head = [f"{listing.root}: {len(listing.good_folders)} class(es), {len(records)} images", *_table(groups)]
     for line in [*head, *_passed_over(listing, SHOWN), *_told(problems, SHOWN), *_advised(listing)]:
@@ -105,8 +107,10 @@ def _advised(listing: Listing) -> list[str]:
     return listing.advice.lines() if listing.advice else []
 
 
-def _counted(records: list[Record], facts: Iterator[Facts], groups: dict) -> Iterator[Facts]:
-    """Pass the facts on and count them."""
+def _counted(
+    records: list[Record], facts: Iterator[Facts], groups: dict, seen: list[leaks.Seen]
+) -> Iterator[Facts]:
+    """Pass the facts on, count them, and keep what near-duplicates are known by."""
     for record, fact in zip(records, facts, strict=True):
         key = (record.class_name, record.split, record.defect)
         group = groups.setdefault(key, _Group(*(collections.Counter() for _ in _Group._fields)))
@@ -116,6 +120,7 @@ def _counted(records: list[Record], facts: Iterator[Facts], groups: dict) -> Ite
             group.modes[fact.mode] += 1
         if fact.size != (0, 0):
             group.sizes[fact.size] += 1
+        seen.append(leaks.Seen(fact.digest, fact.thumbnail))
         yield fact
 
 

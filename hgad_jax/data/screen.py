@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from hgad_jax.data import depth, white_level
+from hgad_jax.data import depth, leaks, white_level
 from hgad_jax.data.decode import Decoded, decode, name_of
 from hgad_jax.data.findings import Screening, cut_away, masks_by_content, problems_of, too_few_different
 from hgad_jax.data.geometry import Transform
@@ -42,6 +42,7 @@ class Facts(NamedTuple):
         highest: value of an image of 16 bits; -1 for others.
         clipped: whether values lie outside of the range that is set.
         transparent: whether the image or its mask is transparent everywhere.
+        thumbnail: of `leaks.thumbnail`, if it is asked for.
     """
 
     digest: str
@@ -53,9 +54,10 @@ class Facts(NamedTuple):
     highest: int = -1
     clipped: bool = False
     transparent: bool = False
+    thumbnail: bytes = b""
 
 
-def inspect(record: Record, transform: Transform) -> Facts:
+def inspect(record: Record, transform: Transform, *, thumbnail: bool = False) -> Facts:
     """Decode an image and its mask, as training will; what is wrong with them is in the result."""
     facts = Facts("", (0, 0), "")
     try:
@@ -63,6 +65,8 @@ def inspect(record: Record, transform: Transform) -> Facts:
         image = decode(record.path, max_pixels=transform.max_pixels)
         facts = facts._replace(size=image.size, mode=image.mode, transparent=image.transparent)
         facts = facts._replace(colours=_colours(image), **_depth(image, transform, record.path))
+        if thumbnail:
+            facts = facts._replace(thumbnail=leaks.thumbnail(image))
         if record.mask is not None:
             truth = ground_truth(record.mask, image.size, record.path, max_pixels=transform.max_pixels)
             transparent = image.transparent or truth.transparent
@@ -95,10 +99,18 @@ def _depth(image: Decoded, transform: Transform, path: ImageFile) -> dict[str, A
 
 
 def inspect_all(
-    records: Sequence[Record], transform: Transform, *, num_workers: int, progress: bool = True
+    records: Sequence[Record],
+    transform: Transform,
+    *,
+    num_workers: int,
+    progress: bool = True,
+    thumbnails: bool = False,
 ) -> Iterator[Facts]:
     """Yield the facts of each record in order, decoded by threads; memory does not grow with their number."""
-    facts = threaded(lambda i: inspect(records[i], transform), range(len(records)), num_workers=num_workers)
+    more = {"thumbnail": True} if thumbnails else {}
+    facts = threaded(
+        lambda i: inspect(records[i], transform, **more), range(len(records)), num_workers=num_workers
+    )
     with contextlib.closing(facts):
         bar = {"desc": "checking images", "unit": "image", "disable": None if progress else True}
         yield from progress_bar(facts, total=len(records), **bar)

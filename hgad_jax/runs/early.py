@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hgad_jax import backbones, detectors
+from hgad_jax.data import named_groups
 from hgad_jax.data.class_names import name_problems
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.problems import ERROR, NOTE, Problem
@@ -33,6 +34,7 @@ def problems(config: Any, classes: Sequence[str], records: Sequence[Record]) -> 
     counts = collections.Counter(record.class_name for record in records if record.split == "train")
     groups = num_clusters(config.data.classes)
     found = [*_of_classes(config, groups or len(classes)), *_of_keys(config, groups or len(classes))]
+    found += _of_groups(config, [record for record in records if record.split == "train"], not groups)
     found += [*_of_window(config), *([] if groups else name_problems(classes))]
     if config.eval.window and all(record.split == "train" for record in records):
         found.append(
@@ -121,6 +123,25 @@ def _of_keys(config: Any, num_classes: int) -> Iterator[Problem]:
             f"config.train.keep is 'best', expected 'last': the detector {name} has no likelihood of levels "
             "to choose by"
         )
+
+
+def _of_groups(config: Any, records: Sequence[Record], given_classes: bool) -> Iterator[Problem]:
+    """Groups of near-duplicates, as the user says them, that images lack or that are too few."""
+    try:
+        names = named_groups.given(config.calibration.groups, records, config.data.root)
+    except UserError as error:
+        yield Problem(str(error), (), "")
+        return
+    pairs = {(record.class_name, name) for record, name in zip(records, names or (), strict=bool(names))}
+    counts = collections.Counter(class_name for class_name, _ in pairs)
+    for class_name, count in counts.items() if given_classes else ():
+        images = sum(record.class_name == class_name for record in records)
+        if count < FEWEST <= images:
+            yield _refusal(
+                f"Class '{class_name}' has {images} good images in {count} groups of near-duplicates "
+                f"(config.calibration.groups), expected at least {FEWEST} groups: whole ones are held out",
+                "Add images of other parts, or correct the groups.",
+            )
 
 
 def _of_window(config: Any) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ def describe(
     classes: Sequence[str],
     train: np.ndarray,
     held_out: np.ndarray,
+    split: str = "",
 ) -> dict[str, Any]:
     """What a checkpoint's metadata says of its run.
 
@@ -38,6 +39,7 @@ def describe(
       classes: names, in the order of their ids.
       train: class ids of the images trained on.
       held_out: class ids of those kept for calibration.
+      split: digest of which those are.
     """
 
     def counts(labels):
@@ -51,6 +53,7 @@ def describe(
         "seed": config.seed,
         "position": {"step": step, "epoch": epoch, "images_into_epoch": images},
         "images": {"train": counts(train), "held_out": counts(held_out)},
+        "split": split,
         "contents": contents,
     }
 
@@ -84,7 +87,7 @@ def check_same_run(
 
 
 def check_same_split(place: str, stored: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuses to go on from a checkpoint of other classes, or other numbers of images.
+    """Refuses to go on from a checkpoint of other classes, or with other images held out.
 
     Args:
       place: of the checkpoint, for the message.
@@ -94,7 +97,7 @@ def check_same_split(place: str, stored: dict[str, Any], now: dict[str, Any]) ->
     Raises:
       UserError: with every difference.
     """
-    keys = ("classes", "images")
+    keys = ("classes", "images", *(["split"] if stored.get("split") else []))  # older ones lack the last
     found = (workdir.differences({key: stored[key]}, {key: now[key]}, prefix="data") for key in keys)
     _refuse(place, itertools.chain(*found), _GO_ON)
 

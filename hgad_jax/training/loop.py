@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 
 from hgad_jax.backbones.sources import absolute_source
 from hgad_jax.config import validate
-from hgad_jax.data import Dataset, own
+from hgad_jax.data import Dataset, named_groups, own
 from hgad_jax.detectors import Detector
 from hgad_jax.files import disk_errors, expanded
 from hgad_jax.progress_bar import progress_bar
-from hgad_jax.runs import checkpoints, processes, provenance, pseudo_classes, workdir
+from hgad_jax.runs import checkpoints, near_duplicates, processes, provenance, pseudo_classes, workdir
 from hgad_jax.runs import images as run_images
 from hgad_jax.runs.calibrate import make_calibrate
 from hgad_jax.runs.mesh import data_mesh, replicate
@@ -67,6 +67,7 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     config.cache.dir = str(expanded(config.cache.dir)) if config.cache.dir else ""
     mesh = data_mesh()
     validate(config, mesh.size)
+    config.calibration.groups = named_groups.absolute(config.calibration.groups)
     dataset = load_usable(config, directory, log, to_train=True)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
     with (
@@ -82,7 +83,8 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
             places = cache_directory(config, directory)
             cache = cached_features(config, model.levels, dataset.train, places, log)
             dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
-            data = training_set(config, dataset, cache)
+            groups = near_duplicates.groups(config, dataset, cache, found.contents, directory, log)
+            data = training_set(config, dataset, cache, groups)
             log(describe(dataset, data, model, mesh.size))
             stop = until_all_is_saved.enter_context(interrupt.watching())
             return _train(config, model, data, dataset.classes, found, manager, directory, mesh, stop, log)
@@ -284,6 +286,7 @@ def _provenance(config, model: Model, classes, data: TrainingSet, contents, step
         classes=classes,
         train=data.labels[data.train],
         held_out=data.labels[data.held_out],
+        split=data.split,
     )
 
 

@@ -1,5 +1,6 @@
 """What a run is trained on: features of good images, their classes, and which of them are held out."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class TrainingSet(NamedTuple):
     records: list[Record]  # the images trained on
     test: tuple[Record, ...]  # for the stability report alone
     boxes: np.ndarray  # [images held out, 4], see `model.visible_boxes`
+    split: str = ""  # digest of which images are held out
 
     def batches(self, indices: np.ndarray):
         """Yields features of all levels and labels."""
@@ -32,14 +34,25 @@ class TrainingSet(NamedTuple):
             yield self.cache.gather(part), self.labels[part]
 
 
-def training_set(config: Any, dataset: Dataset, cache: FeatureCache) -> TrainingSet:
-    """Splits the good images of a dataset, whose features the cache has, as the config says."""
+def training_set(
+    config: Any, dataset: Dataset, cache: FeatureCache, groups: np.ndarray | None = None
+) -> TrainingSet:
+    """Splits the good images of a dataset, whose features the cache has, as the config says.
+
+    Args:
+      config: of the run.
+      dataset: whose training images are split.
+      cache: their features.
+      groups: of near-duplicates, see `runs.near_duplicates`.
+    """
     train, held_out = hold_out(
         dataset.train,
         fraction=config.calibration.fraction,
         min_images=config.calibration.min_images,
         seed=config.seed,
+        groups=groups,
     )
+    split = hashlib.sha256(np.array(held_out, np.int64).tobytes()).hexdigest()[:16]
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)
     transform = transform_of(config.data)
     records = [dataset.train[i] for i in train]
@@ -47,7 +60,7 @@ def training_set(config: Any, dataset: Dataset, cache: FeatureCache) -> Training
     boxes = visible_boxes(transform, sizes)
     train, held_out = example_indices(train, transform), example_indices(held_out, transform)
     labels = labels.repeat(transform.num_tiles)
-    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes)
+    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes, split)
 
 
 def describe(dataset: Dataset, data: TrainingSet, model: Model, num_devices: int) -> str:
