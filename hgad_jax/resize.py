@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.precision import EXACT
+from hgad_jax.types import Array
 
 
 @functools.cache
@@ -25,11 +26,11 @@ def _weights(source: int, target: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def resize_aligned(images: jax.Array, height: int, width: int) -> jax.Array:
+def resize_aligned(images: Array, height: int, width: int) -> jax.Array:
     """Resizes `[B, h, w, C]` to `[B, height, width, C]`, corners aligned."""
     _, h, w, _ = images.shape
     if (h, w) == (height, width):
-        return images
+        return jnp.asarray(images)
     rows = jnp.asarray(_weights(h, height))
     columns = jnp.asarray(_weights(w, width))
     return jnp.einsum("yh,bhwc,xw->byxc", rows, images, columns, precision=EXACT)

@@ -84,7 +84,7 @@ def method(section: Section) -> str:
         name = "uflow"
     if flow != row.flow:
         name += f"+{flow}"
-    return name if base == row.base else name + _ALTUB.get(base, f"+{base}")
+    return name if base is None or base == row.base else name + _ALTUB.get(base, f"+{base}")
 
 
 def problems(section: Section, num_devices: int) -> list[str]:

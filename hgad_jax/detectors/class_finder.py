@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.errors import UserError
+from hgad_jax.types import abstract_array, total
 
 
 class ClassStatistics(NamedTuple):
@@ -25,16 +26,16 @@ class ClassStatistics(NamedTuple):
 def fit(batches, num_classes: int) -> ClassStatistics:
     """Fits the statistics of one level in one streaming pass; `batches` as in `fit_affine`."""
     count = np.zeros(num_classes)
-    total, square = 0.0, 0.0
+    summed, square = 0.0, 0.0
     for features, labels in batches():
         pooled = features.mean((1, 2), dtype=np.float64)
         members = np.eye(num_classes)[labels]
         count += members.sum(0)
-        total = total + members.T @ pooled
+        summed = summed + members.T @ pooled
         square = square + np.sum(pooled**2, 0)
     if not count.all():
         raise ValueError(f"no training images of class(es) {np.flatnonzero(count == 0).tolist()}")
-    mean = total / count[:, None]
+    mean = summed / count[:, None]
     variance = (square - np.sum(count[:, None] * mean**2, 0)) / count.sum()
     # The floor, a thousandth of a typical channel's, keeps channels that hardly vary from deciding alone.
     deviation = np.sqrt(np.maximum(variance, 0) + 1e-3 * max(variance.mean(), np.finfo(np.float32).tiny))
@@ -43,10 +44,7 @@ def fit(batches, num_classes: int) -> ClassStatistics:
 
 def abstract(num_classes: int, channels: int) -> ClassStatistics:
     """Shapes and dtypes of what `fit` gives."""
-    return ClassStatistics(
-        jax.ShapeDtypeStruct((num_classes, channels), np.float32),
-        jax.ShapeDtypeStruct((channels,), np.float32),
-    )
+    return ClassStatistics(abstract_array(num_classes, channels), abstract_array(channels))
 
 
 def log_prob(levels: tuple[ClassStatistics, ...], features: tuple[jax.Array, ...]) -> jax.Array:
@@ -58,7 +56,7 @@ def log_prob(levels: tuple[ClassStatistics, ...], features: tuple[jax.Array, ...
         difference = pooled[:, None, :] - jnp.broadcast_to(centres, (len(x), *centres.shape))
         return -0.5 * jnp.sum(difference**2, -1)
 
-    return sum(of_level(s, x) for s, x in zip(levels, features, strict=True))
+    return total(of_level(s, x) for s, x in zip(levels, features, strict=True))
 
 
 def find(

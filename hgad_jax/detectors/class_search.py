@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from hgad_jax.detectors import class_finder, first_layer
 from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.flows.conditioning import group_log_prob, most_likely
+from hgad_jax.types import total
 
 Inputs = tuple[tuple[jax.Array, jax.Array], ...]  # of the flows, per level, with log-dets: see `apply_affine`
 
@@ -30,6 +31,7 @@ class Find(Protocol):
         constants: Sequence[Any],
         features: Sequence[jax.Array],
         class_ids: jax.Array | None,
+        /,
     ) -> Found:
         """(first layer's keys, constants of the levels, features, class ids or None) → `Found`."""
         ...
@@ -60,7 +62,7 @@ def _by_first_layer(first, constants, features, class_ids):
     if class_ids is None:  # so that the flow runs once
         inputs, class_log_prob = most_likely(layers, features)
         return Found(inputs, class_log_prob, jnp.argmax(class_log_prob, -1))
-    class_log_prob = sum(map(group_log_prob, layers, features))
+    class_log_prob = total(map(group_log_prob, layers, features))
     return Found(_prepared(first, constants, features, class_ids), class_log_prob, class_ids)
 
 

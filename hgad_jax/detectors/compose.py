@@ -16,14 +16,15 @@ from jax.nn import logsumexp
 from hgad_jax.detectors import class_finder, first_layer
 from hgad_jax.detectors.class_finder import ClassStatistics
 from hgad_jax.detectors.class_search import ClassSearch
-from hgad_jax.detectors.detector import Detector, Evidence, Fibres, Optimised
+from hgad_jax.detectors.detector import Detector, Evidence, Fibres, Optimised, as_they_are
 from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.detectors.objective import Objective
-from hgad_jax.distributions import Base
+from hgad_jax.distributions import Base, Classes
 from hgad_jax.errors import UserError
 from hgad_jax.flows import Flow
 from hgad_jax.flows.conditioning import Affine
 from hgad_jax.scoring.published import PublishedScore
+from hgad_jax.types import total
 
 
 class LevelParams(NamedTuple):
@@ -101,14 +102,14 @@ def compose(
         published,
         bound(_log_likelihood),
         fibres=Fibres(fibre, zero_grad, bound(_fibre_loss)) if fibre else None,
+        ready=bound(_ready) if ready else as_they_are,
         latents=bound(_standardized) if base.standardized else None,
         samples_positions=ready,
         mixes_classes=base.classes is not None,
-        least_channels=base.classes.count if base.classes else 1,
+        least_channels=base.classes.number if base.classes else 1,
         terms=base.terms if objective.terms is None else objective.terms,
         stage_two=base.stage_two,
         optimised=Optimised(alternated="base" if base.alternation else "", alternation=base.alternation),
-        **({"ready": bound(_ready)} if ready else {}),
     )
 
 
@@ -123,8 +124,8 @@ def _init(parts: Parts, key, batches):
 
 def _fit_first(parts: Parts, batches, channels: int) -> Affine:
     """With statistics per class all classes would fall onto the origin: the base gives each its own place."""
-    placed = parts.base.classes is not None and parts.first.grouped
-    centres = np.asarray(parts.base.classes.centres(channels)) if placed else None
+    classes = parts.base.classes if parts.first.grouped else None
+    centres = np.asarray(classes.centres(channels)) if classes else None
     return first_layer.fit(parts.first, batches, centres)
 
 
@@ -157,11 +158,13 @@ def _prepare(parts: Parts, constants, features, labels, grids=None):
 
 
 def _ready(parts: Parts, params, inputs, grids=None):
+    at = parts.flow.at
+    assert at is not None
     places = [x.shape[1:3] for x, _ in inputs] if grids is None else grids
 
     def of_level(level, place):
         base = level.base if grids is None else parts.base.at_grid(level.base, place)
-        return LevelParams(parts.flow.at(level.flow, place), base)
+        return LevelParams(at(level.flow, place), base)
 
     return tuple(map(of_level, params, places))
 
@@ -174,15 +177,16 @@ def _latents(parts: Parts, params, constants, inputs):
 
 
 def _loss(parts: Parts, params, constants, inputs, labels, weights):
-    total, metrics = 0.0, {}
+    summed, metrics = 0.0, {}
     for index, latents in enumerate(_latents(parts, params, constants, inputs)):
         value, terms = parts.objective.loss(parts.base, *latents, labels, weights)
-        total += value
+        summed += value
         metrics |= {f"level{index}/{name}": term for name, term in terms.items()}
-    return total, metrics
+    return summed, metrics
 
 
 def _fibre_loss(parts: Parts, params, constants, inputs, positions, class_ids, size, weights):
+    assert parts.flow.forward_vectors is not None
     x, first_log_det = inputs
     z, log_det = parts.flow.forward_vectors(params.flow, constants.mixing, x, positions, size)
     base = parts.base.of_vectors(params.base, positions)
@@ -196,9 +200,9 @@ def _evidence(parts: Parts, params, constants, features, class_ids=None, *, mix_
     inputs, class_log_prob, class_ids = parts.classes.find(parts.first, constants, features, class_ids)
     levels = list(_latents(parts, params, constants, inputs))
     if class_log_prob is None:
-        class_log_prob = sum(classes.log_prob(*latents).sum((1, 2)) for latents in levels)
-        class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids
-    class_ids = class_ids.astype(jnp.int32)
+        log_prob = _classes(parts).log_prob
+        class_log_prob = total(log_prob(*latents).sum((1, 2)) for latents in levels)
+    class_ids = (jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids).astype(jnp.int32)
     if mix_classes:
         mixed = _class_mixture(parts, params, constants, features)
         maps = tuple(m / x.shape[-1] for m, x in zip(mixed, features, strict=True))
@@ -211,9 +215,15 @@ def _evidence(parts: Parts, params, constants, features, class_ids=None, *, mix_
     return Evidence(maps, entropy, class_log_prob, class_ids)
 
 
+def _classes(parts: Parts) -> Classes:
+    """Of a base distribution that knows them."""
+    assert parts.base.classes is not None
+    return parts.base.classes
+
+
 def _class_mixture(parts: Parts, params, constants, features):
     """Per level, log p(x) `[B, h, w]` in nats under all classes, weighted as learned."""
-    classes = parts.base.classes
+    classes = _classes(parts)
 
     def joint(base, log_prob, k):
         return log_prob[..., k] + classes.log_prior(base)[k]
@@ -228,10 +238,10 @@ def _class_mixture(parts: Parts, params, constants, features):
         return tuple(joint(base, log_prob, k) for base, log_prob in found)
 
     if parts.first.grouped:  # each class has its own first layer: a pass for each
-        return tuple(logsumexp(m, axis=0) for m in jax.lax.map(of_class, jnp.arange(classes.count)))
+        return tuple(logsumexp(m, axis=0) for m in jax.lax.map(of_class, jnp.arange(classes.number)))
     found = log_probs(jnp.zeros(len(features[0]), jnp.int32))
     return tuple(
-        logsumexp(jnp.stack([joint(base, log_prob, k) for k in range(classes.count)]), axis=0)
+        logsumexp(jnp.stack([joint(base, log_prob, k) for k in range(classes.number)]), axis=0)
         for base, log_prob in found
     )
 
@@ -247,4 +257,6 @@ def _log_likelihood(parts: Parts, params, constants, features, labels, grids=Non
 
 def _standardized(parts: Parts, params, constants, features, class_ids):
     levels = _latents(parts, params, constants, _prepare(parts, constants, features, class_ids))
-    return tuple(parts.base.standardized(base, z) for base, z, _ in levels)
+    standardized = parts.base.standardized
+    assert standardized is not None
+    return tuple(standardized(base, z) for base, z, _ in levels)

@@ -1,11 +1,19 @@
 """What a detector is: a value that holds pure functions."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from hgad_jax.distributions.part import Weights
+from hgad_jax.flows import Grid
 from hgad_jax.scoring.published import PublishedScore
+from hgad_jax.types import Array, Scalar
+
+Batches = Callable[[], Iterable[tuple[Array, Array]]]  # of features [B, h, w, C] and labels [B] of a level
+Sizes = Sequence[tuple[int, int, int]]  # h, w, C of each level's maps
+Levels = Sequence[Array]  # features per level, [B, h, w, C]
+Loss = tuple[Scalar, dict[str, jax.Array]]  # with the scalar metrics
 
 
 class Evidence(NamedTuple):
@@ -18,19 +26,39 @@ class Evidence(NamedTuple):
     class_ids: jax.Array  # [B] int32: the class used, given or most probable
 
 
+class FibreLoss(Protocol):
+    """What is minimised in fibres."""
+
+    def __call__(
+        self,
+        params: Any,
+        constants: Any,
+        inputs: Any,
+        positions: jax.Array,
+        class_ids: jax.Array,
+        size: tuple[int, int],
+        weights: Weights,
+        /,
+    ) -> Loss:
+        """(params, constants, inputs, positions, class ids, (h, w), weights) → loss and metrics, of a level.
+
+        A mean over vectors: inputs `[N, ...]`, positions `[N]`, class ids `[N]`.
+        """
+        ...
+
+
 class Fibres(NamedTuple):
     """How a detector consumes a batch in fibres, small sets of vectors of one level with a step for each.
 
     Attributes:
       size: vectors of a fibre; a level with fewer in a batch takes all of them at once.
       zero_grad: what a step does to the other levels: `"none"`, or `"zeros"`, a step with gradients of zero.
-      loss: (params and constants of the level, inputs [N, ...], positions [N], class ids [N], (h, w), loss
-        weights) → (scalar, dict of scalar metrics); a mean over vectors.
+      loss: of a fibre.
     """
 
     size: int
     zero_grad: str
-    loss: Callable
+    loss: FibreLoss
 
 
 class Optimised(NamedTuple):
@@ -47,50 +75,144 @@ class Optimised(NamedTuple):
     alternation: str = ""
 
 
+class Init(Protocol):
+    """How a detector starts."""
+
+    def __call__(self, key: jax.Array, batches: Sequence[Batches], /) -> tuple[Any, Any]:
+        """(key, batches of each level, see `flows.conditioning.fit_affine`) → (params, constants)."""
+        ...
+
+
+class Abstract(Protocol):
+    """What a checkpoint is restored into."""
+
+    def __call__(self, sizes: Sizes, /) -> tuple[Any, Any]:
+        """Map sizes → (params, constants) as `jax.ShapeDtypeStruct`s."""
+        ...
+
+
+class Prepare(Protocol):
+    """All that is not trained, done once per batch."""
+
+    def __call__(
+        self, constants: Any, features: Levels, labels: Array, grids: Sequence[Grid] | None = None, /
+    ) -> Any:
+        """(constants, features, class ids `[B]`) → the flows' inputs, a pytree of `[B, ...]`.
+
+        With a `Grid` for each level the features are those of the grids' positions.
+        """
+        ...
+
+
+class Ready(Protocol):
+    """What `loss` makes of the parameters whatever the images, done once for all parts of a batch."""
+
+    def __call__(self, params: Any, inputs: Any, grids: Sequence[Grid] | None = None, /) -> Any:
+        """(params, inputs) → params that `loss` takes, too."""
+        ...
+
+
+class ImageLoss(Protocol):
+    """What is minimised."""
+
+    def __call__(self, params: Any, constants: Any, inputs: Any, labels: Array, weights: Weights, /) -> Loss:
+        """(params, constants, inputs, class ids, weights) → loss and metrics.
+
+        A mean over images, so that the losses of equal parts of a batch average to the loss of the whole.
+        `params` may be what `ready` has made of them.
+        """
+        ...
+
+
+class FindEvidence(Protocol):
+    """What is scored."""
+
+    def __call__(
+        self,
+        params: Any,
+        constants: Any,
+        features: Levels,
+        class_ids: Array | None = None,
+        /,
+        *,
+        mix_classes: bool = False,
+    ) -> Evidence:
+        """(params, constants, features, class ids) → `Evidence`.
+
+        Without class ids each image's class is found. With `mix_classes` its log-likelihood is that under the
+        mixture of all classes.
+        """
+        ...
+
+
+class LogLikelihood(Protocol):
+    """What tells when training has gone far enough."""
+
+    def __call__(
+        self,
+        params: Any,
+        constants: Any,
+        features: Levels,
+        labels: Array,
+        grids: Sequence[Grid] | None = None,
+        /,
+    ) -> tuple[jax.Array, ...]:
+        """Of images of these classes, per level `[B]`.
+
+        The mean over positions in nats per dimension, without the constant −ln(2π)/2.
+        """
+        ...
+
+
+class Latents(Protocol):
+    """Latents that are standard normal if the base distribution is right."""
+
+    def __call__(
+        self, params: Any, constants: Any, features: Levels, class_ids: Array, /
+    ) -> tuple[jax.Array, ...]:
+        """(params, constants, features, class ids) → z per level, `[B, h, w, C]`."""
+        ...
+
+
+def as_they_are(params: Any, inputs: Any, grids: Sequence[Grid] | None = None) -> Any:
+    """`Ready` where there is nothing to do."""
+    del inputs, grids
+    return params
+
+
 class Detector(NamedTuple):
     """Pure functions over `params` (trained) and `constants` (fitted once, then fixed).
 
-    init(key, batches): `batches` is one callable per level (see `flows.conditioning.fit_affine`)
-      → (params, constants).
-    abstract(sizes): map sizes `(h, w, C)` per level → (params, constants) as `jax.ShapeDtypeStruct`s, to
-      restore a checkpoint into.
-    prepare(constants, features, labels, grids=None): features per level `[B, h, w, C]`, class ids `[B]` → the
-      flows' inputs, a pytree of `[B, ...]`: all that is not trained, done once per batch. With a `Grid` for
-      each level the features are those of the grids' positions.
-    loss(params, constants, inputs, labels, weights): a dict of loss weights → (scalar, dict of scalar
-      metrics); a mean over images, so that the losses of equal parts of a batch average to the loss of the
-      whole. `params` may be what `ready` has made of them.
-    evidence(params, constants, features, class_ids=None, *, mix_classes=False): with `class_ids=None` each
-      image's class is found → `Evidence`. With `mix_classes` its log-likelihood is that under the mixture of
-      all classes.
-    log_likelihood(params, constants, features, labels, grids=None): of images of these classes, per level
-      `[B]`: the mean over positions in nats per dimension, without the constant −ln(2π)/2. None if a level's
-      parameters have none of their own.
-    fibres: None if a batch is one step of `loss`.
-    latents(params, constants, features, class_ids): z per level, `[B, h, w, C]`, standardised by the base
-      distribution; None where that is no normal one.
-    ready(params, inputs, grids=None): what `loss` makes of the parameters whatever the images, to be done
-      once for all parts of a batch.
-    samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
-    published: its paper's score maps, for the protocol `paper`.
-    fitted: whether it is fitted by `init` and takes no training steps.
-    mixes_classes: whether `evidence` knows a likelihood under the mixture of all classes.
-    least_channels: channels that every level has to have.
-    terms: names of the loss terms, which are keys of the loss weights.
-    stage_two: those of them that set in at stage two.
-    optimised: for the optimiser.
+    Attributes:
+      init: → params and constants.
+      abstract: their shapes and dtypes.
+      prepare: features → the flows' inputs.
+      loss: of a batch.
+      evidence: of a batch.
+      published: its paper's score maps, for the protocol `paper`.
+      log_likelihood: of images. None if a level's parameters have none of their own.
+      fibres: None if a batch is one step of `loss`.
+      ready: params → params for `loss`.
+      latents: None where the base distribution is no normal one.
+      samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
+      fitted: whether it is fitted by `init` and takes no training steps.
+      mixes_classes: whether `evidence` knows a likelihood under the mixture of all classes.
+      least_channels: channels that every level has to have.
+      terms: names of the loss terms, which are keys of the loss weights.
+      stage_two: those of them that set in at stage two.
+      optimised: for the optimiser.
     """
 
-    init: Callable
-    abstract: Callable
-    prepare: Callable
-    loss: Callable
-    evidence: Callable
+    init: Init
+    abstract: Abstract
+    prepare: Prepare
+    loss: ImageLoss
+    evidence: FindEvidence
     published: PublishedScore
-    log_likelihood: Callable | None = None
+    log_likelihood: LogLikelihood | None = None
     fibres: Fibres | None = None
-    ready: Callable = lambda params, inputs, grids=None: params
-    latents: Callable | None = None
+    ready: Ready = as_they_are
+    latents: Latents | None = None
     samples_positions: bool = False
     fitted: bool = False
     mixes_classes: bool = False

@@ -9,6 +9,7 @@ import numpy as np
 
 from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, fit_affine, identity_affine
 from hgad_jax.flows.grid import Grid
+from hgad_jax.types import abstract_array
 
 
 class FirstLayer(NamedTuple):
@@ -50,15 +51,12 @@ def abstract(keys: FirstLayer, size: tuple[int, int, int]) -> Affine:
     h, w = (h, w) if keys.regions else (1, 1)
     count = min(max(keys.regions, 1), h * w)
 
-    def array(*shape, dtype=np.float32):
-        return jax.ShapeDtypeStruct((groups, *shape), dtype)
-
     return Affine(
-        mean=array(h, w, channels),
-        matrix=array(count, channels, channels),
-        regions=array(h, w, dtype=np.int32),
-        offset=array(channels),
-        log_det=array(count),
+        mean=abstract_array(groups, h, w, channels),
+        matrix=abstract_array(groups, count, channels, channels),
+        regions=abstract_array(groups, h, w, dtype=np.int32),
+        offset=abstract_array(groups, channels),
+        log_det=abstract_array(groups, count),
     )
 
 

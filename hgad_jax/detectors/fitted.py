@@ -17,9 +17,9 @@ def init_params() -> tuple[Untrained]:
     return (Untrained(jnp.zeros(())),)
 
 
-def prepare(constants, features, labels):
+def prepare(constants, features, labels, grids=None):
     """There is no training step to prepare for."""
-    del constants, labels
+    del constants, labels, grids
     return features
 
 

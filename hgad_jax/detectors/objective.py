@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from hgad_jax.distributions import Base
 from hgad_jax.distributions.part import Weights
+from hgad_jax.types import Scalar
 
 
 class Loss(Protocol):
@@ -20,7 +21,8 @@ class Loss(Protocol):
         log_det: jax.Array,
         class_ids: jax.Array,
         weights: Weights,
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        /,
+    ) -> tuple[Scalar, dict[str, jax.Array]]:
         """(base, its parameters, latents, log-dets, class ids, weights) → (scalar, terms), as `Base.loss`."""
         ...
 
@@ -29,7 +31,7 @@ class Score(Protocol):
     """What is scored with."""
 
     def __call__(
-        self, base: Base, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array
+        self, base: Base, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, /
     ) -> jax.Array:
         """(base, its parameters, latents, log-dets, class ids) → `Evidence.log_likelihood` of a level."""
         ...

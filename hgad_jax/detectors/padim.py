@@ -13,6 +13,7 @@ from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
 from hgad_jax.scoring.published import MAHALANOBIS
+from hgad_jax.types import abstract_array
 
 
 class PaDiMConstants(NamedTuple):
@@ -44,14 +45,10 @@ def padim(*, num_classes: int, dimensions: int, regularization: float) -> Detect
     def abstract(sizes):
         h, w, _ = sizes[0]
         d = min(dimensions, sum(size[-1] for size in sizes))
-
-        def array(*shape, dtype=np.float32):
-            return jax.ShapeDtypeStruct(shape, dtype)
-
         constants = PaDiMConstants(
-            array(d, dtype=np.int32),
-            array(num_classes, h, w, d),
-            array(num_classes, h, w, d, d),
+            abstract_array(d, dtype=np.int32),
+            abstract_array(num_classes, h, w, d),
+            abstract_array(num_classes, h, w, d, d),
             tuple(class_finder.abstract(num_classes, size[-1]) for size in sizes),
         )
         return jax.eval_shape(fitted.init_params), constants
@@ -88,13 +85,13 @@ def concatenated(features):
 def _fit(batches, channels, num_classes, regularization) -> tuple[jax.Array, jax.Array]:
     """Means `[K, H, W, d]` and whiteners `[K, H, W, d, d]`, float32, from sums in float64."""
     select = jax.jit(lambda features: concatenated(features)[..., jnp.asarray(channels)])
-    count, total, second = np.zeros(num_classes), None, None
+    count, total, second = np.zeros(num_classes), np.zeros(0), []
     for parts in zip(*(level() for level in batches), strict=True):
         x, labels = np.asarray(select(tuple(f for f, _ in parts)), np.float64), parts[0][1]
-        if total is None:
-            h, w, d = x.shape[1:]
+        _, h, w, d = x.shape
+        if not second:
             total = np.zeros((num_classes, h, w, d))
-            # One array a row, so that each can go as soon as its covariances have been used.
+            # One array a row, so that each can go as soon as its covariances are there.
             second = [[np.zeros((w, d, d)) for _ in range(h)] for _ in range(num_classes)]
         for k in np.unique(labels):
             own = x[labels == k]
@@ -109,12 +106,12 @@ def _fit(batches, channels, num_classes, regularization) -> tuple[jax.Array, jax
             "Add images, or lower config.calibration.fraction and config.calibration.min_images."
         )
     mean = total / count[:, None, None, None]
+    _, h, w, d = mean.shape
     whitener = np.empty((num_classes, h, w, d, d), np.float32)
     for k in range(num_classes):
         for y in range(h):
             outer = count[k] * mean[k, y, :, :, None] * mean[k, y, :, None, :]
-            covariance = (second[k][y] - outer) / (count[k] - 1) + regularization * np.eye(d)
-            second[k][y] = None
+            covariance = (second[k].pop(0) - outer) / (count[k] - 1) + regularization * np.eye(d)
             factors = np.linalg.cholesky(covariance)
             whitener[k, y] = [solve_triangular(factor, np.eye(d), lower=True) for factor in factors]
     return jnp.asarray(mean, jnp.float32), jnp.asarray(whitener)

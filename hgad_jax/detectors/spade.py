@@ -17,6 +17,7 @@ from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
 from hgad_jax.scoring.published import DISTANCE
+from hgad_jax.types import abstract_array
 
 
 class SPADEConstants(NamedTuple):
@@ -38,12 +39,9 @@ def spade(*, num_classes: int, gallery: int, neighbours: int, pixel_neighbours: 
         return fitted.init_params(), _fit(key, batches, gallery, num_classes)
 
     def abstract(sizes):
-        def array(*shape, dtype=np.float32):
-            return jax.ShapeDtypeStruct((gallery, *shape), dtype)
-
-        levels = tuple(array(*size) for size in sizes)
-        constants = SPADEConstants(levels, array(sizes[-1][-1]), array(dtype=np.int32))
-        return jax.eval_shape(fitted.init_params), constants
+        levels = tuple(abstract_array(gallery, *size) for size in sizes)
+        means, class_ids = abstract_array(gallery, sizes[-1][-1]), abstract_array(gallery, dtype=np.int32)
+        return jax.eval_shape(fitted.init_params), SPADEConstants(levels, means, class_ids)
 
     def evidence(params, constants, features, class_ids=None, *, mix_classes=False):
         del params
@@ -86,9 +84,9 @@ def _fit(key, batches, capacity: int, num_classes: int) -> SPADEConstants:
 
 def _gather(batches, kept: np.ndarray, capacity: int) -> np.ndarray:
     """The kept images of one level `[capacity, h, w, C]`, in one pass."""
-    result, start = None, 0
+    result, start = np.zeros(0, np.float32), 0
     for features, _ in batches():
-        if result is None:
+        if not start:
             result = np.zeros((capacity, *features.shape[1:]), np.float32)
         inside = (kept >= start) & (kept < start + len(features))
         result[np.flatnonzero(inside)] = features[kept[inside] - start]

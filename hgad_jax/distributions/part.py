@@ -1,21 +1,23 @@
 """What a base distribution is: a value that holds pure functions over the latents of one level."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from hgad_jax.types import Scalar
+
 LOG_2PI = math.log(2 * math.pi)
 
 Size = tuple[int, int, int]  # h, w, C of a level's maps
-Weights = dict[str, jax.Array | float]  # of loss terms; a term without one is not part of the loss
+Weights = Mapping[str, Scalar]  # of loss terms; a term without one is not part of the loss
 
 
 class Init(Protocol):
     """How parameters start."""
 
-    def __call__(self, key: jax.Array | None, size: Size, centres: jax.Array | None) -> Any:
+    def __call__(self, key: jax.Array | None, size: Size, centres: jax.Array | None, /) -> Any:
         """(key, size of the maps, centres of the classes `[K, C]`) → parameters, a pytree or None.
 
         There is a key for a distribution that is `drawn`, and centres for one that has `classes`; else None.
@@ -26,7 +28,7 @@ class Init(Protocol):
 class LogProb(Protocol):
     """Log-likelihood of the features."""
 
-    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array) -> jax.Array:
+    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, /) -> jax.Array:
         """(parameters, latents, log-dets, class ids) → log p(features | class), nats.
 
         That is log p(z | class) + log|det|, but for a constant, `Base.constant`. Latents are `[B, h, w, C]`
@@ -40,8 +42,8 @@ class Loss(Protocol):
     """An objective of one level."""
 
     def __call__(
-        self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, weights: Weights
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, weights: Weights, /
+    ) -> tuple[Scalar, dict[str, jax.Array]]:
         """(parameters, latents, log-dets, class ids, weights of terms) → (scalar, dict of all terms).
 
         Arguments as of `LogProb`; means over all vectors, weighted and added by the names in `Base.terms`.
@@ -52,7 +54,7 @@ class Loss(Protocol):
 class Choose(Protocol):
     """Parameters of some positions."""
 
-    def __call__(self, params: Any, positions: Any) -> Any:
+    def __call__(self, params: Any, positions: Any, /) -> Any:
         """(parameters of a level, some of its positions) → parameters of these alone."""
         ...
 
@@ -60,7 +62,7 @@ class Choose(Protocol):
 class Centres(Protocol):
     """Where classes start."""
 
-    def __call__(self, channels: int) -> jax.Array:
+    def __call__(self, channels: int, /) -> jax.Array:
         """C → where each class starts in the latent space, `[K, C]`."""
         ...
 
@@ -68,7 +70,7 @@ class Centres(Protocol):
 class ClassLogProb(Protocol):
     """Log-likelihood of the features under every class."""
 
-    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array) -> jax.Array:
+    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array, /) -> jax.Array:
         """(parameters, latents `[..., C]`, log-dets `[...]`) → log p(features | class) `[..., K]`, nats."""
         ...
 
@@ -77,14 +79,14 @@ class Classes(NamedTuple):
     """What a distribution that models several classes says of them.
 
     Attributes:
-      count: K.
+      number: K.
       centres: where the classes start; every level needs K channels at least.
       log_prob: of every class, with nothing left out.
       log_prior: parameters → `[K]`.
       negative_entropy: (parameters, z) → of the posterior over classes, nats; the higher, the surer.
     """
 
-    count: int
+    number: int
     centres: Centres
     log_prob: ClassLogProb
     log_prior: Callable[[Any], jax.Array]

@@ -24,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from hgad_jax.flows.grid import Grid, take
 from hgad_jax.flows.grouping import sorted_into_tiles
+from hgad_jax.types import total
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
 
@@ -167,7 +168,7 @@ def most_likely(
     def take(carry, group):
         best, chosen = carry
         found = [_of_group(layer, group, x) for layer, x in zip(layers, features, strict=True)]
-        log_prob = sum(log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3)) for z, log_det in found)
+        log_prob = total(log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3)) for z, log_det in found)
         # The first group even if it is not a number: that has to show in the end.
         better = (group == 0) | (log_prob > best)
 
@@ -247,10 +248,10 @@ def fit_affine(
 
 def _moments(grouped, num_groups: int, *, per_position: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean `[G, H, W, C]`, and covariance around it over images and positions `[G, C, C]`."""
-    count, mean, second = np.zeros(num_groups), None, None
+    count, mean, second = np.zeros(num_groups), np.zeros(0), np.zeros(0)
     for g, x in grouped:
         _, h, w, c = x.shape
-        if mean is None:
+        if not mean.size:
             mean, second = np.zeros((num_groups, h, w, c)), np.zeros((num_groups, c, c))
         rows = x.reshape(-1, c)
         count[g] += len(x)
@@ -272,7 +273,7 @@ def _assign_regions(mean: np.ndarray, matrix: np.ndarray, regions: int) -> np.nd
         points = (means - means.mean((0, 1))).reshape(-1, mean.shape[-1]) @ whiten
         with warnings.catch_warnings():  # fewer distinct positions than regions leave regions empty: fine
             warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = KMeans(regions, n_init=1, random_state=0).fit_predict(points)
+            labels = KMeans(regions, random_state=0).fit_predict(points)
         assignment[g] = labels.reshape(means.shape[:2])
     return assignment
 
@@ -289,8 +290,8 @@ def _region_covariances(grouped, mean, covariance, assignment, num_regions: int)
             second[g, r] += rows.T @ rows
             vectors[g, r] += len(rows)
     prior = _PRIOR_VECTORS * channels
-    total = (vectors + prior)[:, :, None, None]
-    return second / total + prior / total * covariance[:, None]
+    weight = (vectors + prior)[:, :, None, None]
+    return second / weight + prior / weight * covariance[:, None]
 
 
 def _decorrelate(covariance: np.ndarray, kind: str, shrinkage: float) -> tuple[np.ndarray, np.ndarray]:

@@ -66,14 +66,13 @@ def blocks_at(params: coupling.CouplingParams, place: tuple[int, int] | Grid) ->
       params: blocks, stacked.
       place: (h, w) for whole maps of this size, or a grid for maps of its positions.
     """
-    if params.condition_kernel is not None:
-        channels = params.condition_kernel.shape[1]
-        codes = grid_codes(place, channels) if isinstance(place, Grid) else axis_codes(*place, channels)
+    if params.condition_kernel is None:
+        return tuple(coupling.block(of_block, of_block.hidden_bias) for of_block in _unstacked(params))
+    channels = params.condition_kernel.shape[1]
+    codes = grid_codes(place, channels) if isinstance(place, Grid) else axis_codes(*place, channels)
 
     def block(params):
-        projected = params.hidden_bias
-        if params.condition_kernel is not None:
-            projected = project(codes, params.condition_kernel) + projected[None, None, :]
+        projected = project(codes, params.condition_kernel) + params.hidden_bias[None, None, :]
         return coupling.block(params, projected)
 
     return tuple(map(block, _unstacked(params)))
@@ -111,7 +110,8 @@ def forward(
     Returns:
       z `[B, h, w, C]` and log|det dz/dx| `[B, h, w]`.
     """
-    blocks = blocks_at(params, x.shape[1:3]) if isinstance(params, coupling.CouplingParams) else params
+    _, h, w, _ = x.shape
+    blocks = blocks_at(params, (h, w)) if isinstance(params, coupling.CouplingParams) else params
     return _forward(clamp, blocks, _unstacked(rotations), x)
 
 
@@ -120,7 +120,8 @@ def _forward(clamp, blocks, rotations, x):
     """A loop, which compiles fast; its gradient would spend a quarter of its time on what a loop copies."""
 
     def body(carry, layer):
-        return _add_block(coupling.forward, *layer, *carry, clamp), None
+        (block, rotation), (x, log_det) = layer, carry
+        return _add_block(coupling.forward, block, rotation, x, log_det, clamp), None
 
     start = (x, jnp.zeros(x.shape[:-1], x.dtype))
     return jax.lax.scan(body, start, (_stacked(blocks), jnp.stack(rotations)))[0]
@@ -167,7 +168,7 @@ def forward_vectors(
       z `[N, C]` and log|det dz/dx| `[N]`.
     """
     if params.condition_kernel is None:
-        place = jnp.ones((len(x), 1))  # the same for all
+        codes, place = None, jnp.ones((len(x), 1))  # the same for all
     else:
         codes, place = axis_codes(*size, params.condition_kernel.shape[1]), axis_hot(positions, *size)
 
@@ -175,7 +176,7 @@ def forward_vectors(
         x, log_det = carry
         block_params, rotation = layer
         kernel, bias = block_params.condition_kernel, block_params.hidden_bias
-        table = bias[None] if kernel is None else axis_table(codes, kernel, bias)
+        table = bias[None] if codes is None else axis_table(codes, kernel, bias)
         y, block_log_det = coupling.forward_vectors(block_params, rotation, place, table, x, clamp=clamp)
         return (y, log_det + block_log_det), None
 
@@ -191,8 +192,10 @@ def inverse(
     """Latents → features; returns x `[B, h, w, C]` and log|det dx/dz| `[B, h, w]`."""
 
     def body(carry, layer):
-        return _add_block(coupling.inverse, *layer, *carry, clamp), None
+        (block, rotation), (z, log_det) = layer, carry
+        return _add_block(coupling.inverse, block, rotation, z, log_det, clamp), None
 
     start = (z, jnp.zeros(z.shape[:-1], z.dtype))
-    blocks = _stacked(blocks_at(params, z.shape[1:3]))
+    _, h, w, _ = z.shape
+    blocks = _stacked(blocks_at(params, (h, w)))
     return jax.lax.scan(body, start, (blocks, rotations), reverse=True)[0]

@@ -5,17 +5,21 @@ at random from step to step, sees every position as often, and a step costs less
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
+
+from hgad_jax.types import Array
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 
 class Grid(NamedTuple):
     """The positions (y, x) of all y in `rows` and x in `columns`."""
 
-    rows: jax.Array  # [n] integers
-    columns: jax.Array  # [m] integers
+    rows: Array  # [n] integers
+    columns: Array  # [m] integers
 
 
 def draw_grids(
@@ -50,6 +54,6 @@ def _draw(rng: np.random.Generator, h: int, w: int, positions: int) -> Grid:
     return Grid(lines(h), lines(w))
 
 
-def take(maps: jax.Array | np.ndarray, grid: Grid, axis: int) -> jax.Array | np.ndarray:
+def take(maps: A, grid: Grid, axis: int) -> A:
     """Of maps with height and width at `axis` and `axis + 1`, the grid's positions."""
     return maps.take(grid.rows, axis).take(grid.columns, axis + 1)

@@ -12,7 +12,7 @@ Size = tuple[int, int, int]  # h, w, C of a level's maps
 class Init(Protocol):
     """How an array of a flow starts."""
 
-    def __call__(self, key: jax.Array, size: Size) -> Any:
+    def __call__(self, key: jax.Array, size: Size, /) -> Any:
         """(key, size of the maps) → a pytree: what is trained, or what is drawn once and fixed."""
         ...
 
@@ -20,7 +20,7 @@ class Init(Protocol):
 class Transform(Protocol):
     """One way through a flow."""
 
-    def __call__(self, params: Any, fixed: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, params: Any, fixed: Any, x: jax.Array, /) -> tuple[jax.Array, jax.Array]:
         """(parameters, what is fixed, maps `[B, h, w, C]`) → maps, and log|det| `[B, h, w]`.
 
         Where positions depend on each other, a position has a share of it, and the sum is that of the whole.
@@ -31,7 +31,7 @@ class Transform(Protocol):
 class Carry(Protocol):
     """Where a flow that is not trained yet takes single points."""
 
-    def __call__(self, fixed: Any, points: jax.Array) -> jax.Array:
+    def __call__(self, fixed: Any, points: jax.Array, /) -> jax.Array:
         """(what is fixed, points `[K, C]`) → where the flow takes them before it is trained, `[K, C]`."""
         ...
 
@@ -39,7 +39,7 @@ class Carry(Protocol):
 class At(Protocol):
     """What can be done once for a place."""
 
-    def __call__(self, params: Any, place: tuple[int, int] | Grid) -> Any:
+    def __call__(self, params: Any, place: tuple[int, int] | Grid, /) -> Any:
         """(parameters, place) → parameters ready for maps of that place: all that depends on these two alone.
 
         A place is (h, w), the size of whole maps, or the `Grid` of the positions that the maps are of.
@@ -51,7 +51,7 @@ class VectorTransform(Protocol):
     """A way through a flow for vectors taken out of their maps."""
 
     def __call__(
-        self, params: Any, fixed: Any, x: jax.Array, positions: jax.Array, size: tuple[int, int]
+        self, params: Any, fixed: Any, x: jax.Array, positions: jax.Array, size: tuple[int, int], /
     ) -> tuple[jax.Array, jax.Array]:
         """`Transform` for vectors `[N, C]` of positions y · w + x `[N]` of maps of size (h, w)."""
         ...

@@ -12,6 +12,7 @@ from hgad_jax.runs.model import Model, evidence_function, score_function
 from hgad_jax.scoring.calibration import PIXEL_LEVELS, Calibration, GoodScores, modes, sort_scores
 from hgad_jax.scoring.classes import fit_temperature
 from hgad_jax.scoring.constants import fit_constants, leave_one_out, of_classes
+from hgad_jax.types import Array, Config
 
 _PART = 32  # maps scored at a time
 _ROUND = 8  # maps that evidence is computed on are filled up to a multiple of this
@@ -26,7 +27,7 @@ class _Good(NamedTuple):
     tiles: int  # of an image
 
 
-def make_calibrate(config: Any, model: Model) -> Callable[..., Calibration]:
+def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
     """Builds `calibrate(params, constants, batches, boxes)`; what it compiles is compiled once.
 
     `batches()` yields features per level `[B, h, w, C]` and class ids `[B]` of the held-out good images, tile
@@ -61,7 +62,7 @@ def make_calibrate(config: Any, model: Model) -> Callable[..., Calibration]:
     return calibrate
 
 
-def _collect(look: Callable, good: _Good, class_ids: np.ndarray, mix_classes: bool = False) -> Evidence:
+def _collect(look: Callable, good: _Good, class_ids: Array, mix_classes: bool = False) -> Evidence:
     """Evidence on all maps, images being of these classes `[N]`; on the host."""
     parts, start = [], 0
     of_tiles = class_ids.repeat(good.tiles)

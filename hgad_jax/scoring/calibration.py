@@ -8,11 +8,11 @@ image is of no known class; their class likelihoods tell how far the probability
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from hgad_jax.scoring.constants import Constants, abstract_constants
 from hgad_jax.scoring.threshold import Threshold
+from hgad_jax.types import Array, Scalar, abstract_array
 
 # Where each image's pixel scores are sampled: the quartiles, then ten per decade of the upper tail, and the
 # maximum.
@@ -22,10 +22,10 @@ PIXEL_LEVELS = np.array([0.0, 0.25, 0.5, 0.75, *(1 - 10.0 ** -(np.arange(7, 51) 
 class GoodScores(NamedTuple):
     """Of the held-out good images, sorted by the class they were scored as, then by their score."""
 
-    image: jax.Array  # [N] float32
-    class_ids: jax.Array  # [N] int32, the class each was scored as
-    strangeness: jax.Array  # [N] float32
-    pixels: jax.Array  # [N, len(PIXEL_LEVELS)] float32, quantiles of each image's pixel scores
+    image: Array  # [N] float32
+    class_ids: Array  # [N] int32, the class each was scored as
+    strangeness: Array  # [N] float32
+    pixels: Array  # [N, len(PIXEL_LEVELS)] float32, quantiles of each image's pixel scores
 
 
 class Calibration(NamedTuple):
@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
 
     constants: Constants
     scores: dict[str, GoodScores]  # by where the class came from: "given", "inferred", maybe "mixture"
-    temperature: jax.Array  # [] float32, of the class probabilities; see `classes.py`
+    temperature: Scalar  # [] float32, of the class probabilities; see `classes.py`
 
 
 def modes(classes: str) -> tuple[str, ...]:
@@ -59,17 +59,14 @@ def abstract_calibration(sizes: Any, num_classes: int, *, num_images: int, class
       num_images: held out, N.
       classes: `config.scoring.classes`.
     """
-
-    def array(*shape, dtype=np.float32):
-        return jax.ShapeDtypeStruct(shape, dtype)
-
     scores = GoodScores(
-        array(num_images),
-        array(num_images, dtype=np.int32),
-        array(num_images),
-        array(num_images, len(PIXEL_LEVELS)),
+        abstract_array(num_images),
+        abstract_array(num_images, dtype=np.int32),
+        abstract_array(num_images),
+        abstract_array(num_images, len(PIXEL_LEVELS)),
     )
-    return Calibration(abstract_constants(sizes, num_classes), dict.fromkeys(modes(classes), scores), array())
+    constants = abstract_constants(sizes, num_classes)
+    return Calibration(constants, dict.fromkeys(modes(classes), scores), abstract_array())
 
 
 def pixel_threshold(scores: GoodScores, class_id: int | None, rate: float) -> Threshold:
@@ -96,6 +93,6 @@ def pixel_threshold(scores: GoodScores, class_id: int | None, rate: float) -> Th
         low, high = (middle, high) if above(middle).mean() > rate else (low, middle)
     shares = above(high)
     resampled = shares[np.random.default_rng(0).integers(len(shares), size=(1000, len(shares)))].mean(1)
-    interval = tuple(float(v) for v in np.quantile(resampled, [0.025, 0.975]))
+    least, most = (float(v) for v in np.quantile(resampled, [0.025, 0.975]))
     typical = float(np.median(quantiles[:, PIXEL_LEVELS == 0.5]))
-    return Threshold(float(high), float(shares.mean()), interval, len(quantiles), "pixels", typical)
+    return Threshold(float(high), float(shares.mean()), (least, most), len(quantiles), "pixels", typical)

@@ -6,15 +6,19 @@ al.: On calibration of modern neural networks, 2017), fitted to held-out good im
 of the images that are said to be of their class with 80 %, about 80 % are.
 """
 
+from typing import cast
+
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import log_softmax
+
+from hgad_jax.types import Array, Scalar
 
 _LOG_RANGE = (-2.0, 20.0)  # of the temperature: from a seventh to half a billion
 _MARGIN = 0.5  # of the distance from the typical good image to the strangest one
 
 
-def fit_temperature(class_log_prob: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(class_log_prob: Array, labels: Array) -> float:
     """The temperature under which held-out images' classes are most probable.
 
     Where all of N images are found right, it would go to zero and every probability to one. N images do not
@@ -41,15 +45,17 @@ def fit_temperature(class_log_prob: np.ndarray, labels: np.ndarray) -> float:
     grid = np.linspace(*_LOG_RANGE, 89)
     best = int(np.argmin([loss(value) for value in grid]))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    # A cast, since SciPy has no types and what is inferred of this function is `object`.
+    found = cast(OptimizeResult, minimize_scalar(loss, bounds=bounds, method="bounded"))
+    return float(np.exp(found.x))
 
 
-def class_probability(class_log_prob: np.ndarray, temperature: float) -> np.ndarray:
+def class_probability(class_log_prob: Array, temperature: Scalar) -> np.ndarray:
     """Probabilities `[B, K]` of the classes that the model knows, given that it is one of them."""
     return np.exp(log_softmax(np.asarray(class_log_prob, np.float64) / float(temperature), axis=1))
 
 
-def strangeness_limits(strangeness: np.ndarray, class_ids: np.ndarray, num_classes: int) -> np.ndarray:
+def strangeness_limits(strangeness: Array, class_ids: Array, num_classes: int) -> np.ndarray:
     """Above which an image scored as a class is reported as of none: `[K]`.
 
     Half as far again from the median of the good images as the highest of them. A new good image is above

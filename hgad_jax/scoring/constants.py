@@ -15,22 +15,24 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from hgad_jax.types import Array, abstract_array
+
 # Weight of the level's pooled variance in a position's, in images: a position's own variance, from a few
 # dozen images, is uncertain.
 _PRIOR_IMAGES = 10
 LEAST_DEVIATION = 1e-6  # nats per dimension (log-likelihood) or nats (entropy)
 
-Levels = Sequence[np.ndarray]  # per level [N, h, w]
+Levels = Sequence[Array]  # per level [N, h, w]
 
 
 class TermConstants(NamedTuple):
     """Of one term on good images, per level; the first axis is the class, or the image they are for."""
 
-    position_mean: tuple[jax.Array, ...]  # [K, h, w]
-    position_deviation: tuple[jax.Array, ...]  # [K, h, w]
-    level_mean: tuple[jax.Array, ...]  # [K]
-    level_deviation: tuple[jax.Array, ...]  # [K]
-    level_max: tuple[jax.Array, ...]  # [K], highest value
+    position_mean: tuple[Array, ...]  # [K, h, w]
+    position_deviation: tuple[Array, ...]  # [K, h, w]
+    level_mean: tuple[Array, ...]  # [K]
+    level_deviation: tuple[Array, ...]  # [K]
+    level_max: tuple[Array, ...]  # [K], highest value
 
 
 class Constants(NamedTuple):
@@ -43,14 +45,14 @@ class Constants(NamedTuple):
 class _Sums(NamedTuple):
     """Float64 sufficient statistics of one level and class."""
 
-    count: int  # of maps
+    number: int  # of maps
     mean: np.ndarray  # [h, w]
     squares: np.ndarray  # [h, w], sum over images of squared differences from the mean
     highest: tuple[float, float]  # of the maxima of all images, the two highest
 
 
 def fit_constants(
-    log_likelihood: Levels, negative_entropy: Levels, labels: np.ndarray, num_classes: int
+    log_likelihood: Levels, negative_entropy: Levels, labels: Array, num_classes: int
 ) -> Constants:
     """Fits the constants of each class.
 
@@ -64,7 +66,7 @@ def fit_constants(
 
 
 def leave_one_out(
-    log_likelihood: Levels, negative_entropy: Levels, labels: np.ndarray, *, tiles: int = 1
+    log_likelihood: Levels, negative_entropy: Levels, labels: Array, *, tiles: int = 1
 ) -> Constants:
     """The constants for each of the images that were given to `fit_constants`, fitted without it.
 
@@ -81,24 +83,24 @@ def leave_one_out(
     return Constants(*(_term_without_each(term, labels[::tiles], tiles) for term in terms))
 
 
-def of_classes(constants: Constants, class_ids: jax.Array) -> Constants:
+def of_classes(constants: Constants, class_ids: Array) -> Constants:
     """The constants for images of these classes: the first axis becomes `[B]`."""
     return jax.tree.map(lambda array: array[class_ids], constants)
 
 
 def abstract_constants(sizes: Sequence[tuple[int, int, int]], num_classes: int) -> Constants:
     """Shapes and dtypes, to restore constants into; sizes are (h, w, C) of each level."""
-    maps = tuple(jax.ShapeDtypeStruct((num_classes, h, w), np.float32) for h, w, _ in sizes)
-    scalars = tuple(jax.ShapeDtypeStruct((num_classes,), np.float32) for _ in sizes)
+    maps = tuple(abstract_array(num_classes, h, w) for h, w, _ in sizes)
+    scalars = tuple(abstract_array(num_classes) for _ in sizes)
     term = TermConstants(maps, maps, scalars, scalars, scalars)
     return Constants(term, term)
 
 
-def _fit_term(levels: Levels, labels: np.ndarray, num_classes: int) -> TermConstants:
+def _fit_term(levels: Levels, labels: Array, num_classes: int) -> TermConstants:
     return _as_term([[_describe(_sums(maps[labels == k])) for k in range(num_classes)] for maps in levels])
 
 
-def _term_without_each(levels: Levels, labels: np.ndarray, tiles: int) -> TermConstants:
+def _term_without_each(levels: Levels, labels: Array, tiles: int) -> TermConstants:
     """Labels `[N / tiles]` of images."""
     result = []
     for maps in levels:
@@ -113,18 +115,18 @@ def _as_term(levels: list[list[tuple]]) -> TermConstants:
     return TermConstants(*(tuple(a) for a in zip(*stacked, strict=True)))
 
 
-def _sums(maps: np.ndarray, tiles: int = 1) -> _Sums:
-    maps = maps.astype(np.float64)
+def _sums(maps: Array, tiles: int = 1) -> _Sums:
+    maps = np.asarray(maps, np.float64)
     mean = maps.mean(0)
     highest = np.sort(maps.reshape(len(maps) // tiles, -1).max(1))[-2:]
     return _Sums(len(maps), mean, ((maps - mean) ** 2).sum(0), (float(highest[0]), float(highest[-1])))
 
 
-def _without(sums: _Sums, image: np.ndarray) -> _Sums:
+def _without(sums: _Sums, image: Array) -> _Sums:
     """The statistics of the other images, without the maps `[tiles, h, w]` of this one."""
-    image = image.astype(np.float64)
-    count = sums.count - len(image)
-    mean = (sums.count * sums.mean - image.sum(0)) / count
+    image = np.asarray(image, np.float64)
+    count = sums.number - len(image)
+    mean = (sums.number * sums.mean - image.sum(0)) / count
     squares = sums.squares - ((image - sums.mean) ** 2).sum(0) - count * (mean - sums.mean) ** 2
     second, first = sums.highest
     highest = second if image.max() >= first else first
@@ -133,12 +135,12 @@ def _without(sums: _Sums, image: np.ndarray) -> _Sums:
 
 def _describe(sums: _Sums) -> tuple:
     """Mean and deviation of each position and of the level, and the maximum."""
-    variance = sums.squares / sums.count
+    variance = sums.squares / sums.number
     level_mean = sums.mean.mean()
     level_variance = (variance + (sums.mean - level_mean) ** 2).mean()
     # One image (of two, one left out) says nothing of how images differ: how positions differ stands in.
-    prior = variance.mean() if sums.count > 1 else level_variance
-    weight = sums.count / (sums.count + _PRIOR_IMAGES)
+    prior = variance.mean() if sums.number > 1 else level_variance
+    weight = sums.number / (sums.number + _PRIOR_IMAGES)
     deviation = np.sqrt(weight * variance + (1 - weight) * prior)
     # Where good images never vary, any difference is very odd; the floor keeps it a finite number.
     return (

@@ -5,6 +5,7 @@ Higher anomaly = more anomalous, everywhere in this package's output.
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ import numpy as np
 
 from hgad_jax.precision import EXACT
 from hgad_jax.resize import resize_aligned
+from hgad_jax.types import Array, total
 
 
-def upsample_and_sum(maps: tuple[jax.Array, ...], size: int) -> jax.Array:
+def upsample_and_sum(maps: Sequence[Array], size: int) -> jax.Array:
     """Sum over levels of maps `[B, h, w]`, each brought to `[B, size, size]` bilinearly, corners aligned."""
-    return sum(resize_aligned(m[..., None], size, size)[..., 0] for m in maps)
+    return total(resize_aligned(m[..., None], size, size)[..., 0] for m in maps)
 
 
 @functools.cache
@@ -36,10 +38,10 @@ def _gaussian_matrix(size: int, sigma: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def smooth(maps: jax.Array, sigma: float) -> jax.Array:
+def smooth(maps: Array, sigma: float) -> jax.Array:
     """Gaussian filter over the last two axes of `[B, h, w]`; sigma in pixels, 0 changes nothing."""
     if sigma == 0:
-        return maps
+        return jnp.asarray(maps)
     rows = jnp.asarray(_gaussian_matrix(maps.shape[1], sigma))
     columns = jnp.asarray(_gaussian_matrix(maps.shape[2], sigma))
     return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns, precision=EXACT)

@@ -13,7 +13,7 @@ from hgad_jax.scoring.maps import smooth, upsample_and_sum
 SIGMA = 4.0  # pixels of the map
 
 
-def normal_map(levels: Sequence[np.ndarray], highest: Sequence[float], size: int) -> np.ndarray:
+def normal_map(levels: Sequence[np.ndarray], highest: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
     """How normal each pixel is by one term (log-likelihood or negative entropy): `[N, size, size]`, positive.
 
     Args:

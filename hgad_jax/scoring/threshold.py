@@ -16,6 +16,7 @@ from scipy import stats
 from sklearn.metrics import precision_recall_curve
 
 from hgad_jax.errors import UserError
+from hgad_jax.types import Array
 
 CONFIDENCE = 0.95  # of the intervals
 _LEAST_SCALE = 1e-6  # of normalised scores, where all good images score the same
@@ -41,7 +42,7 @@ class Threshold(NamedTuple):
     typical: float
 
 
-def conformal_threshold(good_scores: np.ndarray, rate: float) -> Threshold:
+def conformal_threshold(good_scores: Array, rate: float) -> Threshold:
     """The ⌈(n + 1)(1 − rate)⌉-th smallest of n scores; at most `rate` of new good images lie above it.
 
     With fewer than 1/rate − 1 images no score among them promises that: the highest is taken, which promises
@@ -64,7 +65,7 @@ def conformal_threshold(good_scores: np.ndarray, rate: float) -> Threshold:
     )
 
 
-def fixed_threshold(good_scores: np.ndarray, value: float, kind: str = "manual") -> Threshold:
+def fixed_threshold(good_scores: Array, value: float, kind: str = "manual") -> Threshold:
     """A threshold from elsewhere, with what held-out good images say of its false-alarm rate.
 
     The rate is (m + 1)/(n + 1) where m of n good images are above; the interval is Clopper and Pearson's.
@@ -106,7 +107,7 @@ def f1_max_threshold(scores: np.ndarray, anomalous: np.ndarray, good_scores: np.
 
 
 def class_thresholds(
-    good_scores: np.ndarray, class_ids: np.ndarray, num_classes: int, rate: float, *, pooled: bool = False
+    good_scores: Array, class_ids: Array, num_classes: int, rate: float, *, pooled: bool = False
 ) -> tuple[Threshold, ...]:
     """A conformal threshold for each class, from the images scored as that class.
 
@@ -131,7 +132,7 @@ def images_needed(rate: float) -> int:
     return math.ceil(1 / rate - 1e-9) - 1
 
 
-def normalized(score: np.ndarray, threshold: Threshold) -> np.ndarray:
+def normalized(score: np.ndarray | float, threshold: Threshold) -> np.ndarray:
     """Scores on a scale from 0 to 1 where the threshold is 0.5 and the order is kept.
 
     0.5 + x/(2(1 + |x|)) with x = (score − value)/(value − typical): a typical good image (the median) gets

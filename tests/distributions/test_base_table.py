@@ -168,15 +168,15 @@ def test_classes_agree_with_the_log_prob_of_each(row):
         np.testing.assert_array_equal(other, log_prob(row.base)(row.params, row.z, row.log_det, IDS))
         return
     every = classes.log_prob(row.params, row.z, row.log_det)
-    assert every.shape == (*row.z.shape[:-1], classes.count)
-    for k in range(classes.count):
+    assert every.shape == (*row.z.shape[:-1], classes.number)
+    for k in range(classes.number):
         own = log_prob(row.base)(row.params, row.z, row.log_det, np.full(4, k, np.int32))
         np.testing.assert_allclose(every[..., k], own, atol=1e-5)
     np.testing.assert_allclose(jnp.exp(classes.log_prior(row.params)).sum(), 1, rtol=1e-5)
     entropy = classes.negative_entropy(row.params, row.z)
     assert entropy.shape == row.z.shape[:-1]
     assert np.all(entropy <= 0)
-    assert np.all(entropy >= -np.log(classes.count) - 1e-5)
+    assert np.all(entropy >= -np.log(classes.number) - 1e-5)
 
 
 def test_standardized_latents_have_the_density_of_the_standard_normal(row):
