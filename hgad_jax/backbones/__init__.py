@@ -8,7 +8,7 @@ maps = backbone.apply(backbone.variables, images)
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jax import lax
 from hgad_jax.backbones.catalogue import Constants, choose, warn_if_ambiguous
 from hgad_jax.backbones.sources import is_file, read_weights
 from hgad_jax.backbones.spec import Spec, Tap
-from hgad_jax.backbones.weights import Params, abstract_params, convert, random_params
+from hgad_jax.backbones.weights import Params, abstract_params, convert, flat_params, random_params
 from hgad_jax.backbones.winograd import with_ready_kernels
 from hgad_jax.errors import UserError
 
@@ -123,7 +123,7 @@ def on_device(params: Params, dtype: str) -> Params:
     def put(path: tuple[str, ...], leaf: Any) -> jax.Array:
         return jnp.asarray(leaf, dtype if path[-1] == "kernel" else jnp.float32)
 
-    flat = traverse_util.flatten_dict(params)
+    flat = flat_params(params)
     return traverse_util.unflatten_dict({path: put(path, leaf) for path, leaf in flat.items()})
 
 
@@ -136,9 +136,11 @@ def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> A
             raise ValueError(f"expected RGB images [B, H, W, 3], got an array of shape {images.shape}")
         shift, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in constants)
         normalised = (images.astype(jnp.float32) - shift) / scale
-        on_cpu = on_cpu_in_turn if spec.image_by_image else network.apply
+        # A cast, here and below, since Flax has the type of modules that change their variables, too.
+        at_once = cast(Apply, network.apply)
+        on_cpu = on_cpu_in_turn if spec.image_by_image else at_once
         variables = lax.stop_gradient(variables)
-        return lax.platform_dependent(variables, normalised, cpu=on_cpu, default=network.apply)
+        return lax.platform_dependent(variables, normalised, cpu=on_cpu, default=at_once)
 
     def one_by_one(network: nn.Module, variables: Any, images: jax.Array) -> Maps:
         # The maps of one image stay in the processor's cache from layer to layer, those of a batch do not.
@@ -147,14 +149,14 @@ def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> A
 
     def on_cpu_in_turn(variables: Any, images: jax.Array) -> Maps:
         variables = with_ready_kernels(variables)
-        names = list(spec.taps)
-        first = names[: names.index(spec.until) + 1] if spec.until else [*names, "logits"]
+        names, until = list(spec.taps), spec.until
+        first = names[: names.index(until) + 1] if until else [*names, "logits"]
         late = tuple(tap for tap in taps if tap not in first)
-        if not late:
+        if not until or not late:
             return one_by_one(network, variables, images)
-        early = tuple(dict.fromkeys([*(tap for tap in taps if tap in first), spec.until]))
+        early = tuple(dict.fromkeys([*(tap for tap in taps if tap in first), until]))
         found = dict(zip(early, one_by_one(spec.network(early), variables, images), strict=True))
-        rest = spec.network(late, spec.until).apply(variables, found[spec.until])
+        rest = cast(Apply, spec.network(late, until).apply)(variables, found[until])
         found |= zip(late, rest, strict=True)
         return tuple(found[tap] for tap in taps)
 

@@ -137,10 +137,10 @@ class CaiT(nn.Module):
     def _embed(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
         channels, native = self.architecture.channels, self.architecture.image_size // PATCH
         patches = Patches(channels, name="patches")(images)
-        batch, *grid, _ = patches.shape
+        batch, h, w, _ = patches.shape
         positions = self.param("positions", nn.initializers.zeros, (1, native**2, channels))
-        x = patches.reshape(batch, -1, channels) + positions_for(positions, tuple(grid), 0)
-        return x, tuple(grid)
+        x = patches.reshape(batch, -1, channels) + positions_for(positions, (h, w), 0)
+        return x, (h, w)
 
     def _classify(self, x: jax.Array) -> jax.Array:
         shape = (1, 1, self.architecture.channels)

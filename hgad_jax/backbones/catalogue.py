@@ -20,9 +20,9 @@ from hgad_jax.errors import UserError
 Constants = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean, std; on the scale 0..255
 
 IMAGENET: Constants = ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
-INCEPTION: Constants = ((127.5,) * 3, (127.5,) * 3)
+INCEPTION: Constants = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 # What the Lite networks were trained with; timm's record says INCEPTION, which differs by half a grey level.
-LITE: Constants = ((127.0,) * 3, (128.0,) * 3)
+LITE: Constants = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
 class Package(NamedTuple):

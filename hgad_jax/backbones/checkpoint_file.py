@@ -200,7 +200,8 @@ def _unpickle(file: BinaryIO, path: Path) -> tuple[Any, dict[str, _Storage]]:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         # Entries of the memo are numbered in turn. The unpickler makes room for whatever number it is
         # given, so that a single damaged bit could cost gigabytes.
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+        numbered = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if numbered and argument is not None and argument > count:
             raise ValueError(f"entry {argument} of a memo of {count} at most")
     end = file.tell()
     file.seek(start)

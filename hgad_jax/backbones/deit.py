@@ -98,12 +98,12 @@ class DeiT(nn.Module):
     def _embed(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
         channels, native = self.architecture.channels, self.architecture.image_size // PATCH
         patches = Patches(channels, name="patches")(images)
-        (batch, *grid, _), zeros = patches.shape, nn.initializers.zeros
+        (batch, h, w, _), zeros = patches.shape, nn.initializers.zeros
         tokens = [self.param(name, zeros, (1, 1, channels)) for name in ("class_token", "distilled_token")]
         tokens = [jnp.broadcast_to(token, (batch, 1, channels)) for token in tokens]
         positions = self.param("positions", zeros, (1, _PREFIX + native**2, channels))
         x = jnp.concatenate([*tokens, patches.reshape(batch, -1, channels)], axis=1)
-        return x + positions_for(positions, tuple(grid), _PREFIX), tuple(grid)
+        return x + positions_for(positions, (h, w), _PREFIX), (h, w)
 
 
 def _names(architecture: Architecture) -> Iterator[Part]:

@@ -7,6 +7,7 @@ import jax
 from jax import lax
 
 from hgad_jax.precision import EXACT
+from hgad_jax.types import total
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -44,12 +45,13 @@ def shifted_sum(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Paddin
     height, width = (
         (size - taps) // stride + 1 for size, taps in zip(x.shape[1:3], kernel.shape[:2], strict=True)
     )
-    total = 0.0
-    for row, column in product(*map(range, kernel.shape[:2])):
+
+    def shifted(row: int, column: int) -> jax.Array:
         last = (batch, row + (height - 1) * stride + 1, column + (width - 1) * stride + 1, channels)
         window = lax.slice(x, (0, row, column, 0), last, (1, stride, stride, 1))
-        total += window * kernel[row, column][None, None, None]
-    return total
+        return window * kernel[row, column][None, None, None]
+
+    return total(shifted(row, column) for row, column in product(*map(range, kernel.shape[:2])))
 
 
 def grouped_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:

@@ -138,9 +138,10 @@ def _stem(architecture: Architecture, x: jax.Array) -> dict[str, jax.Array]:
 
 def _stage(architecture: Architecture, index: int, x: jax.Array) -> dict[str, jax.Array]:
     blocks = architecture.stages[index]
+    raws = {}
     for repeat, block in enumerate(blocks):
         x, raw = InvertedResidual(block, architecture, name=f"blocks_{index}_{repeat}")(x)
-    raws = {raw_tap(index, blocks): raw} if architecture.raw else {}
+        raws = {raw_tap(index, blocks): raw} if architecture.raw else {}
     return raws | {f"blocks.{index}": x}
 
 

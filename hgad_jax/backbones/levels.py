@@ -54,10 +54,10 @@ def feature_levels(
       UserError: of a backbone or tap that is not known, or more `neighbours` than levels.
     """
     taps = tuple(taps) or backbones.choose(name).entry.taps
-    scaled = {
-        key: tuple(255.0 * v for v in values) for key, values in (("mean", mean), ("std", std)) if values
-    }
-    backbone = backbones.load(name, taps=taps, source=source, dtype=dtype, **scaled)
+    scaled = {key: _scaled(*values) for key, values in (("mean", mean), ("std", std)) if values}
+    backbone = backbones.load(
+        name, taps=taps, source=source, dtype=dtype, mean=scaled.get("mean"), std=scaled.get("std")
+    )
 
     def apply(variables, images):
         levels = []
@@ -77,3 +77,8 @@ def feature_levels(
     changes |= {"neighbours": tuple(neighbours)} if neighbours else {}
     identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in changes.items())])
     return Levels(sizes, identity, backbone.weights_hash, backbone.variables, jax.jit(apply))
+
+
+def _scaled(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """From a scale from 0 to 1 to that of the images."""
+    return 255.0 * red, 255.0 * green, 255.0 * blue

@@ -26,7 +26,7 @@ _STEM = 64
 class Architecture(NamedTuple):
     """What distinguishes one network from another."""
 
-    repeats: tuple[int, int, int, int]  # blocks of layer1 to layer4
+    repeats: tuple[int, ...]  # blocks of layer1 to layer4
     bottleneck: bool
     widening: int = 1  # of the 3 × 3 convolutions of bottlenecks
     classes: int = 1000

@@ -21,7 +21,7 @@ class Spec(NamedTuple):
     taps do not exist.
     """
 
-    network: Callable[[tuple[str, ...]], nn.Module]
+    network: Callable[..., nn.Module]
     taps: dict[str, Tap]  # every feature map there is, first to last
     dialects: dict[
         str, Callable[[], Sequence[Any]]

@@ -32,8 +32,9 @@ class Patches(nn.Module):
         shape = (PATCH, PATCH, images.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.zeros, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        missing = [(0, -side % PATCH) for side in images.shape[1:3]]
-        return convolve(images, kernel, stride=PATCH, padding=tuple(missing)) + bias[None, None, None]
+        _, height, width, _ = images.shape
+        missing = ((0, -height % PATCH), (0, -width % PATCH))
+        return convolve(images, kernel, stride=PATCH, padding=missing) + bias[None, None, None]
 
 
 def positions_for(embedding: jax.Array, grid: Grid, prefix: int) -> jax.Array:

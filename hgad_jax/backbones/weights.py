@@ -31,12 +31,15 @@ class Part(Protocol):
     @property
     def leaves(self) -> tuple[Path, ...]:
         """The leaves."""
+        ...
 
     def tensors(self, shapes: Mapping[Path, Shape]) -> dict[str, Shape]:
         """Name and shape of every tensor, given the shapes of all leaves."""
+        ...
 
     def convert(self, state: State) -> tuple[np.ndarray, ...]:
         """The leaves' values up to their shapes, in their order."""
+        ...
 
 
 class Folded(NamedTuple):
@@ -171,6 +174,11 @@ def abstract_params(spec: Spec, taps: tuple[str, ...]) -> Params:
     return jax.eval_shape(spec.network(taps).init, jax.eval_shape(jax.random.key, 0), image)["params"]
 
 
+def flat_params(params: Params) -> dict[Path, Any]:
+    """The leaves by their paths."""
+    return traverse_util.flatten_dict(params)
+
+
 def random_params(abstract: Params, seed: int) -> Params:
     """Draw parameters of the given shapes, for tests: each by its path and the seed.
 
@@ -187,7 +195,7 @@ def random_params(abstract: Params, seed: int) -> Params:
         deviation = np.sqrt(2 / math.prod(shape[:-1])) if path[-1] == "kernel" else 0.02
         return rng.standard_normal(shape, np.float32) * np.float32(deviation)
 
-    flat = traverse_util.flatten_dict(abstract)
+    flat = flat_params(abstract)
     return traverse_util.unflatten_dict({path: draw(path, leaf.shape) for path, leaf in flat.items()})
 
 
@@ -298,4 +306,4 @@ def _converted(state: State, parts: Sequence[Part], shapes: dict[Path, Shape]) -
 
 
 def _shapes(abstract: Params) -> dict[Path, Shape]:
-    return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(abstract).items()}
+    return {path: leaf.shape for path, leaf in flat_params(abstract).items()}

@@ -15,6 +15,7 @@ from flax import traverse_util
 from jax import lax
 
 from hgad_jax.backbones.depthwise import Padding
+from hgad_jax.backbones.weights import flat_params
 from hgad_jax.precision import EXACT
 
 COLLECTION = "winograd"  # of a network's variables: the kernels made ready
@@ -28,7 +29,7 @@ _OF_OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
 
 def with_ready_kernels(variables: dict[str, Any]) -> dict[str, Any]:
     """A network's variables and, in a collection of its own, the kernels that are worth it, made ready."""
-    params = traverse_util.flatten_dict(variables["params"])
+    params = flat_params(variables["params"])
     ready = {path: ready_kernel(kernel) for path, kernel in params.items() if _is_worth_it(path[-1], kernel)}
     return variables | {COLLECTION: traverse_util.unflatten_dict(ready)} if ready else variables
 

@@ -68,7 +68,7 @@ def _backbone(name: str, taps: tuple[str, ...]) -> Callable[[Asked], Changes]:
 
     def changes(asked):
         colours = {"backbone.mean": (0.5,) * 3, "backbone.std": (0.225,) * 3}
-        return weights(name, taps)(asked) | (colours if asked.dataset == "stc" else {})
+        return {**weights(name, taps)(asked), **(colours if asked.dataset == "stc" else {})}
 
     return changes
 

@@ -14,11 +14,13 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     """
     config = copy.deepcopy(config)
     detector = config.get("detector")
-    recipe = RECIPES.get(detector.get("name")) if isinstance(detector, dict) else None
-    for section in recipe.sections if recipe else ():
+    recipe = RECIPES.get(detector.get("name", "")) if isinstance(detector, dict) else None
+    if recipe is None:
+        return config
+    for section in recipe.sections:
         if section not in ("detector", "loss"):  # which all runs have
             config.setdefault(section, {})
-    for section, of_section in keys(recipe).items() if recipe else ():
+    for section, of_section in keys(recipe).items():
         for name, key in of_section.items():
             before = key.default if key.before is None else key.before
             value = list(before) if isinstance(before, tuple) else before  # as JSON has it

@@ -45,7 +45,7 @@ def _paper(asked: Asked) -> Changes:
 
 
 def _backbone(name: str, taps: tuple[str, ...], side: int, **detector: Any) -> Callable[[Asked], Changes]:
-    return lambda asked: weights(name, taps, **detector)(asked) | {"data.image_size": side}
+    return lambda asked: {**weights(name, taps, **detector)(asked), "data.image_size": side}
 
 
 _PYRAMID = ("layer1", "layer2", "layer3")

@@ -1,6 +1,7 @@
 """From the words of a user to a config: keys of the detector, its presets, its backbones."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -8,6 +9,7 @@ import ml_collections
 from hgad_jax.config.common import COMMON, SEED
 from hgad_jax.config.key import Key
 from hgad_jax.config.words import CLASSES, Words, parse
+from hgad_jax.types import Config
 
 Changes = Mapping[str, Any]  # of keys joined by dots, such as {"train.epochs": 8.0}
 Sections = Mapping[str, dict[str, Key]]
@@ -58,8 +60,8 @@ def make(
     *,
     dataset: str = "folder",
     paper: bool = False,
-    changes: Changes = (),
-) -> ml_collections.ConfigDict:
+    changes: Changes = MappingProxyType({}),
+) -> Config:
     """The config of a detector.
 
     Args:
@@ -95,7 +97,7 @@ def make(
     return config
 
 
-def _defaults(sections: Sections) -> ml_collections.ConfigDict:
+def _defaults(sections: Sections) -> Config:
     config = ml_collections.ConfigDict({"seed": SEED.default})
     for section, of_section in sections.items():
         config[section] = ml_collections.ConfigDict({name: key.default for name, key in of_section.items()})
