@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -44,7 +44,7 @@ def augmented_batches(
     start: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """Yield batches of rotated images without end, in the order of `training_indices`.
 
     What a step gives depends on the seed and the step alone: not on the number of workers, nor on where an

@@ -74,8 +74,8 @@ def fit(pooled: np.ndarray, count: int, *, seed: int) -> np.ndarray:
             f"config.data.classes asks for {count} groups, but there are only {different} different images. "
             "Lower it or add images."
         )
-    means = sklearn.cluster.KMeans(count, n_init=10, random_state=seed).fit(chosen)
-    _, first = np.unique(means.labels_, return_index=True)
+    means = sklearn.cluster.KMeans(count, random_state=seed).set_params(n_init=10).fit(chosen)
+    _, first = np.unique(np.asarray(means.labels_), return_index=True)
     return means.cluster_centers_[np.argsort(first)].astype(np.float32)
 
 

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -54,7 +54,10 @@ class Decoded(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        return self.pixels.size[::-1] if isinstance(self.pixels, Image.Image) else self.pixels.shape[:2]
+        if isinstance(self.pixels, Image.Image):
+            return _turned(self.pixels.size)
+        height, width = self.pixels.shape[:2]
+        return height, width
 
 
 def decode(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -173,7 +176,7 @@ def _file(image: ImageLike, name: str) -> Iterator[BinaryIO]:
             yield file
         return
     with damage_named(name):
-        source = image.fp if isinstance(image, Image.Image) else image
+        source = cast(BinaryIO, image.fp if isinstance(image, ImageFile.ImageFile) else image)
         if source.seekable():
             place = source.tell()
             source.seek(0)
@@ -261,7 +264,7 @@ def _add_bytes(values: np.ndarray | None, opened: ImageFile.ImageFile, raw: str)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 0))
     return image if turn is None else image.transpose(turn)
 
 
@@ -270,4 +273,9 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     turned = not isinstance(image, TiffImageFile) and (
         image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
     )
-    return image.size if turned else image.size[::-1]
+    return image.size if turned else _turned(image.size)
+
+
+def _turned(size: tuple[int, int]) -> tuple[int, int]:
+    """From width and height to height and width."""
+    return size[1], size[0]

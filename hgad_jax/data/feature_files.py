@@ -67,7 +67,8 @@ class LevelWriter:
                 f"levels of shapes {[s[1:] for s in shapes]} after {[s[1:] for s in self.shapes]}"
             )
         for file, level in zip(self._files, levels, strict=True):
-            file.write(np.ascontiguousarray(level.astype(VALUES[self._dtype])).view(STORED[self._dtype]))
+            values = np.ascontiguousarray(level.astype(VALUES[self._dtype]))
+            file.write(values.view(STORED[self._dtype]).data)
         self.written += len(levels[0])
 
     def finish(self) -> int:

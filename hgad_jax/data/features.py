@@ -111,10 +111,6 @@ def open_or_build(
     levels, _ = feature_files.read(final, contents)
     if levels is not None:
         log(f"Features of {num_examples} images found in {final}: {feature_files.describe(final)} saved")
-    elif any_process is None:
-        with _writable(directory), feature_files.locked(final):
-            features = _extracted(batches, extract, paths)
-            levels = _read_or_build(final, contents, features, progress=progress, log=log)
     if any_process is not None:
         levels = _together(
             levels,
@@ -125,6 +121,10 @@ def open_or_build(
             log=log,
             any_process=any_process,
         )
+    elif levels is None:
+        with _writable(directory), feature_files.locked(final):
+            features = _extracted(batches, extract, paths)
+            levels = _read_or_build(final, contents, features, progress=progress, log=log)
     return FeatureCache(final, levels)
 
 
@@ -164,6 +164,7 @@ def _together(
         if levels is None:
             with _writable(os.path.dirname(final)), feature_files.locked(final):
                 levels, _ = feature_files.read(final, contents)
+    assert levels is not None  # no process lacks any
     if lacked:  # said by each, since one that does not write may be the one that speaks
         count, found = contents["num_examples"], feature_files.describe(final)
         log(f"Features of {count} images computed by all processes: {found}, in {final}")

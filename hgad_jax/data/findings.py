@@ -158,7 +158,8 @@ def _masks(records: Sequence[Record], screening: Screening) -> Iterator[Problem]
     if inverted:
         summary = f"{len(inverted)} masks mark most of their image"
         remedy = "Are they inverted? Black is sound, all else defective. Invert them, or look at them."
-        names = tuple(image_name(records[index].mask) for index in sorted(inverted))
+        masks = (records[index].mask for index in sorted(inverted))
+        names = tuple(image_name(mask) for mask in masks if mask is not None)
         yield Problem(summary, names, remedy, WARNING)
 
 

@@ -95,9 +95,8 @@ class Box(NamedTuple):
 def transform_of(data: Any) -> Transform:
     """Read the transform from the `data` section of a config."""
     settings = {name: data.get(name, default) for name, default in Transform._field_defaults.items()}
-    return Transform(
-        size=data.image_size, **settings | {"value_range": tuple(map(float, settings["value_range"]))}
-    )
+    settings["value_range"] = tuple(map(float, settings["value_range"]))
+    return Transform(size=data.image_size, **settings)
 
 
 def placement(transform: Transform, image_size: tuple[int, int]) -> Box:

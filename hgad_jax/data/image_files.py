@@ -110,6 +110,7 @@ def is_lossy(opened: Image.Image) -> bool:
     if isinstance(opened, TiffImageFile):
         return opened.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
     if isinstance(opened, WebPImageFile):
+        assert opened.fp is not None  # still open
         opened.fp.seek(0)
         return b"VP8 " in _chunks(opened.fp.read())
     return opened.format in ("JPEG", "MPO")

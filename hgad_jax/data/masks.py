@@ -96,7 +96,10 @@ def _by_name(images: Files, masks: Files) -> dict[str, list[MaskFile]]:
     # At last those that lie in other folders of the same defect, where no two are of the same name.
     names = {**_once(left, _image_name), **_once(left, stem)}
     single = _once(images.paths, stem).items()
-    return found | {image: [names[name]] for name, image in single if image not in found and name in names}
+    others: dict[str, list[MaskFile]] = {
+        image: [names[name]] for name, image in single if image not in found and name in names
+    }
+    return found | others
 
 
 class _Names:

@@ -25,16 +25,16 @@ def deep_on_black(values: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def on_black(image: Image.Image) -> tuple[Image.Image, bool]:
     """Show an image with alpha on black, RGB; if all of it is transparent, which is said, without alpha."""
-    shown, most = Image.new("RGB", image.size), 0
+    shown, transparent = Image.new("RGB", image.size), True
     for box in strips(image.size):
         part = _rgba(image.crop(box))
-        most = max(most, part.getextrema()[3][1])
+        transparent = transparent and part.getchannel("A").getbbox() is None
         black = Image.new("RGBA", part.size, (0, 0, 0, 255))
         shown.paste(Image.alpha_composite(black, part).convert("RGB"), box)
-    if not most:
+    if transparent:
         for box in strips(image.size):
             shown.paste(_rgba(image.crop(box)).convert("RGB"), box)
-    return shown, not most
+    return shown, transparent
 
 
 def _rgba(image: Image.Image) -> Image.Image:

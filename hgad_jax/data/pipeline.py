@@ -4,8 +4,8 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol, cast
 
 import grain
 import numpy as np
@@ -25,7 +25,7 @@ def image_batches(
     batch_size: int,
     num_workers: int = 0,
     start: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """Decode images into batches of one shape, in the order of the records.
 
     With tiles, an example is a tile: image i gives the examples i·n² to (i + 1)·n² − 1.
@@ -61,8 +61,8 @@ def image_batches(
 
 
 def threaded(
-    function: Callable[[int], Any], indices: range, *, num_workers: int, ahead: int = 16
-) -> Iterator[Any]:
+    function: Callable[[int], Any], indices: Sequence[int], *, num_workers: int, ahead: int = 16
+) -> Generator[Any]:
     """Yield a function of each index, in order, computed by threads ahead of the consumer.
 
     Args:
@@ -81,7 +81,7 @@ def threaded(
         results.close()  # else the threads live until the garbage collector comes
 
 
-def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, np.ndarray]]:
+def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, Any]]:
     """Yield the tiles of each image, or the image itself."""
     for i, image in images:
         tiles = cut(image, transform) if transform.tiles > 1 else (image,)
@@ -93,9 +93,17 @@ def _examples(images: Iterator, transform: Transform) -> Iterator[dict[str, np.n
             }
 
 
+class Order(Protocol):
+    """The examples of every step."""
+
+    def __getitem__(self, step: int, /) -> np.ndarray:
+        """Those of one."""
+        ...
+
+
 def training_indices(
     num_examples: int, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> grain.MapDataset:
+) -> Order:
     """Make the endless order of training: each epoch shuffles all examples anew.
 
     A batch may hold the end of one epoch and the start of the next, so that every batch is full
@@ -110,7 +118,7 @@ def training_indices(
             other, so that together they are the batch of a single process.
 
     Returns:
-        A random-access sequence: `order[step]` is int64 `[batch_size / process_count]`.
+        `order[step]` is int64 `[batch_size / process_count]`.
 
     Raises:
         ValueError: no examples, an empty batch, or one that the processes cannot share evenly.
@@ -131,7 +139,8 @@ def training_indices(
         epochs, positions = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), num_examples)
         return np.concatenate([permutation(int(e))[positions[epochs == e]] for e in np.unique(epochs)])[own]
 
-    return grain.MapDataset.range(sys.maxsize // batch_size).map(batch)
+    # A cast, since grain's elements may be None: those that a filter leaves out.
+    return cast(Order, grain.MapDataset.range(sys.maxsize // batch_size).map(batch))
 
 
 def process_slice(batch_size: int, *, process_index: int, process_count: int) -> slice:
@@ -148,7 +157,7 @@ def process_slice(batch_size: int, *, process_index: int, process_count: int) ->
     return slice(process_index * size, (process_index + 1) * size)
 
 
-def _pad(examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:
+def _pad(examples: Sequence[dict[str, Any]], batch_size: int) -> dict[str, np.ndarray]:
     """Stack examples along a new first axis and fill it up with zeros."""
     batch = {}
     for name, first in examples[0].items():

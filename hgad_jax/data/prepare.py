@@ -169,7 +169,10 @@ def _prepare(builder: Any, root: str, directory: str, folder: str, options: Opti
         shutil.rmtree(leftover, ignore_errors=True)  # a killed preparation's, since we hold the lock
     made = builder(data_dir=directory, allow_partial=options.allow_partial, follow_links=options.follow_links)
     config = tfds.download.DownloadConfig(
-        manual_dir=root, try_download_gcs=False, register_checksums=False, compute_stats="skip"
+        manual_dir=root,
+        try_download_gcs=False,
+        register_checksums=False,
+        compute_stats=tfds.download.ComputeStatsMode.SKIP,
     )
     with tempfile.TemporaryDirectory() as downloads:  # TFDS insists on one
         made.download_and_prepare(download_config=config, download_dir=downloads)

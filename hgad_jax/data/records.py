@@ -166,7 +166,7 @@ def identity(image: MaskFile) -> bytes:
         return b"".join(map(identity, image.files))
     if isinstance(image, Stored):
         source = image.source
-        return f"{source.fingerprint}\0{source.split}\0{image.index}\0{image.field}\n".encode()
+        return f"{source.fingerprint}\0{source.split}\0{image.example}\0{image.field}\n".encode()
     try:
         status = os.stat(image)
     except OSError as error:

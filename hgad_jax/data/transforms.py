@@ -187,10 +187,10 @@ def _eight_bit(decoded: Decoded, transform: Transform, image: ImageLike) -> tupl
 
 def _resize(upright: Image.Image, transform: Transform, resampling: Image.Resampling) -> Image.Image:
     """Bring an upright image to the working square; what a letterbox leaves is black."""
-    size, side = upright.size[::-1], transform.working_size
-    box = placement(transform, size)
+    (width, height), side = upright.size, transform.working_size
+    box = placement(transform, (height, width))
     if box.height * box.width > _MOST_CUT * side**2:
-        return upright.resize((side, side), resampling, box=_part_seen(box, size, side))
+        return upright.resize((side, side), resampling, box=_part_seen(box, (height, width), side))
     resized = upright.resize((box.width, box.height), resampling)
     if (box.height, box.width) == (side, side):
         return resized

@@ -115,7 +115,8 @@ def _range_of_values(values: np.ndarray, transform: Transform, name: str) -> tup
             "Convert it to 8 or 16 bits, all images by the same scale, or train with the values of black and "
             "white, such as --config.data.value_range=0.0,1.0"
         )
-    return transform.value_range
+    black, white = transform.value_range
+    return black, white
 
 
 def _type_name(dtype: np.dtype) -> str:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -83,7 +83,10 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         items = [item for item in items if item.class_name in self.spec.classes]
         self._check_space(items)
         self._bar = progress_bar(
-            total=sum(item.count for item in items), desc=f"preparing {self.name}", unit="image", disable=None
+            total=sum(item.frames for item in items),
+            desc=f"preparing {self.name}",
+            unit="image",
+            disable=None,
         )
         source = index.source_key(root, source_suffixes(self.spec))
         self._index = index.Index(self.name, "", source, found, {})
@@ -120,9 +123,11 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _check_count(self, item: Item, found: int) -> None:
         """Take note of a video that is shorter or longer than its header says."""
-        if found == item.count:
+        if found == item.frames:
             return
-        self._index.differences.append(f"'{item.name}': {found} frames although its header says {item.count}")
+        self._index.differences.append(
+            f"'{item.name}': {found} frames although its header says {item.frames}"
+        )
         if not self._allow_partial:
             raise UserError(self._differs(item.image, self._index.differences))
 
@@ -140,12 +145,13 @@ class ImageDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _write_split(self, split: str, examples: Iterator[tuple[int, dict[str, Any]]]) -> tfds.core.SplitInfo:
         template = self._get_filename_template(split).replace(template=_SHARD_FILE)
         lengths, num_bytes = [], 0
+        features = cast(tfds.features.FeaturesDict, self.info.features)  # as `_info` has made them
         while shard := [*itertools.islice(examples, 1)]:
             path = template.sharded_filepath(shard_index=len(lengths), num_shards=None)
             lengths.append(0)
             with _writing(os.fspath(path)) as write:
                 for _, example in itertools.chain(shard, itertools.islice(examples, _SHARD_EXAMPLES - 1)):
-                    data = self.info.features.serialize_example(example)
+                    data = features.serialize_example(example)
                     write(data)
                     lengths[-1] += 1
                     num_bytes += len(data)

@@ -24,7 +24,7 @@ class Item(NamedTuple):
         image: path of the image, or of the video.
         mask: path of the image or array of its defective pixels.
         frame: its place in an array of several masks.
-        count: images in it; more than one in a video.
+        frames: images in it; more than one in a video.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Item(NamedTuple):
     image: str
     mask: str | None = None
     frame: int = 0
-    count: int = 1
+    frames: int = 1
 
 
 class Counts(NamedTuple):
@@ -91,7 +91,7 @@ def differences(items: Iterable[Item], published: Mapping[str, Counts]) -> list[
     found: collections.Counter = collections.Counter()
     for item in items:
         kind = "train" if item.split == "train" else "good" if item.defect == GOOD else "defective"
-        found[item.class_name, kind] += item.count
+        found[item.class_name, kind] += item.frames
     return [
         f"{name}: {found[name, kind]} {'training' if kind == 'train' else kind + ' test'} images instead of "
         f"{getattr(counts, kind)}"

@@ -22,12 +22,12 @@ class Stored(NamedTuple):
 
     Attributes:
         source: where it is stored.
-        index: of its example there.
+        example: its number there.
         field: of the example: "image" or "mask".
         name: for people, such as "mvtec_ad/bottle/test/broken_large/000.png".
     """
 
     source: Source
-    index: int
+    example: int
     field: str
     name: str

@@ -28,7 +28,7 @@ FRAME_SIZE = (856, 480)  # pixels, width and height
 
 def _train_items(root: str) -> list[Item]:
     return [
-        Item(f"training/frames/{stem(path)}", _scene(path), "train", GOOD, path, count=_probe(path).frames)
+        Item(f"training/frames/{stem(path)}", _scene(path), "train", GOOD, path, frames=_probe(path).frames)
         for path in files(os.path.join(root, "training", "videos"), (".avi",))
     ]
 
@@ -143,7 +143,7 @@ def _problems(items: Sequence[Item]) -> list[str]:
     if odd:
         problems.append(f"{len(odd)} videos are not of {FRAME_SIZE} pixels: {listed(odd)}")
     for split, published in PUBLISHED.items():
-        found = sum(item.count for item in items if item.split == split)
+        found = sum(item.frames for item in items if item.split == split)
         if found != published:
             problems.append(f"{found} {split} frames instead of {published}")
     return problems

@@ -3,7 +3,7 @@
 import functools
 import os
 import threading
-from typing import Any
+from typing import Any, cast
 
 import tensorflow_datasets as tfds
 
@@ -28,7 +28,7 @@ def read(image: Stored) -> bytes:
     """
     data = _opened(image.source)
     try:
-        example = data[image.index]
+        example = data[image.example]
         # A file cut short at certain places gives examples without content.
         if not example["name"] or not image.name.endswith(f"/{example['name'].decode()}"):
             raise ValueError("it is not in its place")
@@ -49,7 +49,8 @@ def _opened(source: Source) -> Any:
 def _open(source: Source, process: int) -> Any:
     del process  # only a part of the key
     try:
-        builder = tfds.builder_from_directory(source.folder)
+        # A cast, since the decorator of the method below hides its arguments.
+        builder = cast(Any, tfds.builder_from_directory(source.folder))
         return builder.as_data_source(source.split, decoders={"image": _Encoded(), "mask": _Encoded()})
     except Exception as error:
         raise _damaged(source, f"it cannot be opened ({_first_line(error)})") from error

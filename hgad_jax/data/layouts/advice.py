@@ -14,12 +14,13 @@ from hgad_jax.data.layouts.papers import recognised
 from hgad_jax.data.layouts.survey import Survey, survey
 from hgad_jax.data.names import Role, roles
 from hgad_jax.data.problems import printable
+from hgad_jax.data.records import ImageFile
 from hgad_jax.data.signatures import image_format
 from hgad_jax.errors import UserError
 
 _SHOWN = 20  # lines of each kind in an error that ends a program
 _COMMAND = "python -m hgad_jax.data check"
-_MEANINGS = {
+_MEANINGS: dict[tuple[Role | None, Role], str] = {
     (Role.GOOD, Role.TRAIN): "good, to train on",
     (Role.GOOD, Role.VALIDATION): "good, to train on as well",
     (Role.GOOD, Role.TEST): "good, to test with",
@@ -103,7 +104,7 @@ def advise(root: str) -> Advice:
     return Advice(root, _seen(found, groups), remarks, commands, options, {})
 
 
-def advise_rest(root: str, read: Collection[str], told: Collection[str]) -> Advice | None:
+def advise_rest(root: str, read: Collection[ImageFile], told: Collection[str]) -> Advice | None:
     """Look through a folder that is read for what is not read of it; None where that is nothing.
 
     Args:
@@ -198,11 +199,12 @@ def _is_part(name: str) -> bool:
 def _seen(found: Survey, groups: Sequence[Group]) -> list[str]:
     rows = []
     for one in sorted(groups, key=lambda one: one.folder):
-        meaning = _MEANINGS.get((one.kind, one.split)) or {
+        by_kind: dict[Role | None, str] = {
             Role.BAD: f"defective: {one.defect}",
             Role.MASK: f"masks of {one.defect}" if one.defect else "masks, of which defect is not clear",
             Role.DEPTH: "depths; these are not used",
-        }.get(one.kind, "")
+        }
+        meaning = _MEANINGS.get((one.kind, one.split)) or by_kind.get(one.kind, "")
         guess = " (a guess: no name says so)" if one.guessed and one.kind else ""
         path = printable(os.path.join(found.root, *one.folder))
         rows.append((path, f"{one.images} images", meaning + guess))

@@ -77,7 +77,8 @@ class _Names:
         if beside == {"0", "1"}:
             return (Role.GOOD,) if name == "0" else (Role.BAD,)
         labels = {label(other) for other in beside}
-        return (label(name),) if label(name) and labels >= {Role.GOOD, Role.BAD} else ()
+        own = label(name)
+        return (own,) if own and labels >= {Role.GOOD, Role.BAD} else ()
 
     def has_fixed_beside(self, parts: Parts, depth: int) -> bool:
         """Whether a folder beside `parts[depth]` is for training, for good images and the like."""

@@ -60,7 +60,7 @@ def _masks_by_name(found: Survey, place: Place) -> Heap | None:
         masks += doubtful
     if not masks:
         return None
-    tails = sorted({mask.removeprefix(masked_stem(stem(mask))) for mask in masks})
+    tails = sorted({mask.removeprefix(masked_stem(stem(mask)) or "") for mask in masks})
     result = _with_masks(found, place, masks, tails, f"by their names, such as {masks[0]}")
     fit = _fitting(place, [f"*{tail}" for tail in tails]) == set(masks) and not set(tails) & set(masks)
     return result if fit else result._replace(commands=None)
@@ -111,7 +111,7 @@ def _labels_in_names(found: Survey, place: Place) -> Heap | None:
     """OK_01.png and NG_01.png."""
     labels = {name: label(stem(name)) for name in place.images}
     bad = {name for name, found in labels.items() if found is Role.BAD}
-    patterns = sorted({re.match(r"[^\W\d_]*", name)[0] + "*" for name in bad})
+    patterns = sorted({re.split(r"[\W\d_]", name, maxsplit=1)[0] + "*" for name in bad})
     if not bad or set(labels.values()) != {Role.GOOD, Role.BAD} or _fitting(place, patterns) != bad:
         return None
     folder = os.path.join(found.root, *place.parts)
