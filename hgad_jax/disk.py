@@ -63,4 +63,4 @@ class DiskArray:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array).cast("B") if array.size else memoryview(b"")
+    return array.data.cast("B") if array.size else memoryview(b"")

@@ -135,9 +135,10 @@ def _flush() -> None:
 def _give_up_closed() -> None:
     """What cannot be written to a closed output is dropped; else Python would complain at its end."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), stream.fileno())

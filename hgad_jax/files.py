@@ -188,7 +188,7 @@ def disk_errors(what: str, *, otherwise: str = "", after: str = "") -> Iterator[
         ) from error
 
 
-def _refusal(error: BaseException) -> tuple[int | None, str]:
+def _refusal(error: BaseException) -> tuple[int | None, str | None]:
     """The system's number of an error and its text, of an exception or of what caused it."""
     if isinstance(error, OSError):
         without_number = re.fullmatch(r"\d+ requested and \d+ written", str(error))  # NumPy's

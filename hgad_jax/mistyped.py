@@ -37,7 +37,7 @@ def unknown_key(argv: Sequence[str], config: flags.Flag) -> str:
     given = [argument for argument in argv if argument.startswith(_CONFIG)]
     if not files or not given:
         return ""
-    known = list(_keys(config.parser.parse(files[-1])))
+    known = list(_keys(config.parser.parse(files[-1]) or {}))
     sections = {key.rpartition(".")[0] for key in known}
     for argument in given:
         key = argument.removeprefix(_CONFIG).partition("=")[0]

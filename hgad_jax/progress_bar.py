@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -38,8 +38,9 @@ class Lines:
         clock: Any = time.monotonic,
         **units: Any,
     ):
-        self._iterable, self._disabled, self._clock = iterable, disable, clock
-        self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+        self._iterable = () if iterable is None else iterable
+        self._disabled, self._clock = disable, clock
+        self._total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self._desc, self._units, self._postfix = desc, units, ""
         self._initial = self.n = initial
         self._start, self._gap = clock(), _FIRST
@@ -82,7 +83,9 @@ class Lines:
         if self._disabled or sys.stderr is None:
             return
         line = tqdm.format_meter(
-            *(self.n, self._total, now - self._start),
+            self.n,
+            cast(float, self._total),  # None where it is unknown, which tqdm's stub does not have
+            now - self._start,
             prefix=self._desc,
             initial=self._initial,
             postfix=self._postfix,

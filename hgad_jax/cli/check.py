@@ -108,7 +108,7 @@ def _config(arguments: Sequence[str]) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
         try:
             values(argv)
-            return values["config"].value.copy_and_resolve_references()
+            return values.config.copy_and_resolve_references()
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
             raise UserError(unknown or f"--config: {' '.join(str(error).split())}") from error

@@ -1,5 +1,6 @@
 """What the commands share: flags parsed, errors for the user shown as such, the exit status."""
 
+import io
 import os
 import sys
 import textwrap
@@ -51,7 +52,7 @@ def run(main: Callable[..., int | None], *, module: str, arguments: bool = False
 
 def _help(module: str) -> str:
     """What a command is and takes; absl would show the flags of its own, too."""
-    lines = [sys.modules[module].__doc__.strip(), ""]
+    lines = [(sys.modules[module].__doc__ or "").strip(), ""]
     for flag in flags.FLAGS.get_flags_for_module(module):
         is_shown = flag.default not in (None, "", [], False) and flag.name != "config"
         default = f" (default: {flag.default})" if is_shown else ""
@@ -65,7 +66,7 @@ def _code(command: Callable[[], None]) -> int:
     try:
         command()
     except SystemExit as end:
-        return end.code or DONE
+        return int(end.code or DONE)
     except OSError as error:
         if not str(error).startswith("Configuration is not available"):
             raise
@@ -75,7 +76,7 @@ def _code(command: Callable[[], None]) -> int:
 
 def show_any_name() -> None:
     """Lets names of files that are not UTF-8 be printed, escaped, as they are to standard error anyhow."""
-    if hasattr(sys.stdout, "reconfigure"):  # it may be closed, or a notebook's
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may be closed, or a notebook's
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -41,7 +41,7 @@ def undecided(scored: Scored) -> Decided:
 
 def decision_counts(test: EvalSet, decided: Decided) -> dict[str, dict[str, Any]]:
     """Per class its threshold, good images called anomalous, defective ones not, and unknown ones."""
-    if decided.thresholds is None:
+    if decided.thresholds is None or decided.called is None:
         return {}
     counts = {}
     for k, (name, threshold) in enumerate(zip(test.classes, decided.thresholds, strict=True)):

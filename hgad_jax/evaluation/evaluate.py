@@ -77,15 +77,15 @@ def evaluate(
       UserError: something in folder or data that the user can mend.
     """
     directory = workdir.local_path(directory)
-    protocol = protocol or workdir.load_config(directory).scoring.protocol
-    scorer = load_scorer(directory, classes=_classes(protocol, classes))
+    chosen = protocol or workdir.load_config(directory).scoring.protocol
+    scorer = load_scorer(directory, classes=_classes(chosen, classes))
     dataset = run_dataset(scorer, directory, log, root=root)
     out = expanded(out or directory / "eval")
     with ExitStack() as files:
         test = open_eval_set(dataset, split, scorer.classes, scorer.transform, _existing(out))
         files.enter_context(unchanged(test.records))
         head = {
-            **{"protocol": protocol, "class_of_test_images": scorer.mode, "dataset": dataset.name},
+            **{"protocol": chosen, "class_of_test_images": scorer.mode, "dataset": dataset.name},
             "split": split,
             "contents": of_labelled(
                 test.records,

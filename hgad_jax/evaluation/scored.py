@@ -43,15 +43,17 @@ def score_calibrated(
       files: closes the files, and with that deletes them.
       directory: where they are.
     """
-    size, maps, likelihood = test.size, None, None
+    size, spooled = test.size, None
     image, strangeness = np.zeros((2, len(test)), np.float32)
     used = np.zeros(len(test), np.int32)
     for rows, evidence, boxes in _evidence(scorer, test, class_ids):
         scores = jax.device_get(scorer.calibrated(evidence, boxes))
         mean = _mean_likelihood(evidence, test)
-        if maps is None:
+        if spooled is None:
             maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
             likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
+            spooled = maps, likelihood
+        maps, likelihood = spooled
         count = rows.stop - rows.start
         found = (scores.image[:count], scores.strangeness[:count], scores.maps[:count])
         refuse_not_finite(_names(test, rows), *found)
@@ -59,11 +61,13 @@ def score_calibrated(
         used[rows] = np.asarray(evidence.class_ids)[:: test.transform.num_tiles][:count]
         maps.write(rows.start, scores.maps[:count])
         likelihood.write(rows.start, mean[:count])
+    assert spooled is not None  # there are images
+    maps, likelihood = spooled
     return Scored(image, used, maps, strangeness, likelihood)
 
 
 def score_paper(
-    scorer: Scorer, test: EvalSet, class_ids: np.ndarray, files: ExitStack, directory: Path
+    scorer: Scorer, test: EvalSet, class_ids: np.ndarray | None, files: ExitStack, directory: Path
 ) -> Scored:
     """Scores by the published protocol of the detector, class given (see `scoring.published`).
 
@@ -79,7 +83,7 @@ def score_paper(
             "evaluate it with --protocol=calibrated."
         )
     size, published = test.size, scorer.published
-    maps, likelihood, terms, highest = None, None, None, None
+    spooled = None
     own = np.zeros(len(test), np.float32)  # log-probability of each image's class
     with ExitStack() as passing:
         for rows, evidence, _ in _evidence(scorer, test, class_ids):
@@ -87,7 +91,7 @@ def score_paper(
             own[rows] = np.asarray(evidence.class_log_prob)[np.arange(len(ids)), ids]
             found = jax.device_get((evidence.log_likelihood, evidence.negative_entropy))
             mean = _mean_likelihood(evidence, test)
-            if terms is None:
+            if spooled is None:
                 terms = [
                     [passing.enter_context(DiskArray(directory, m.shape[1:], np.float32)) for m in term]
                     for term in found
@@ -95,12 +99,16 @@ def score_paper(
                 highest = np.full((2, len(found[0]), len(test.classes)), -np.inf)
                 maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
                 likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
+                spooled = maps, likelihood, terms, highest
+            maps, likelihood, terms, highest = spooled
             likelihood.write(rows.start, mean[: rows.stop - rows.start])
             for t, term in enumerate(found):
                 for level, values in enumerate(term):
                     values = values[: rows.stop - rows.start]
                     terms[t][level].write(rows.start, values)
                     np.maximum.at(highest[t, level], ids, values.max((1, 2)))
+        assert spooled is not None  # there are images
+        maps, likelihood, terms, highest = spooled
         image = np.zeros(len(test), np.float32)
         for k in np.unique(test.labels):
             blocks = list(test.blocks(scorer.config.scoring.batch_size, k))

@@ -4,7 +4,7 @@ Along the edges and not through the pixels' centres: a polygon's area is then th
 filling it gives the thresholded map back.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy import ndimage
@@ -29,7 +29,8 @@ class Region(NamedTuple):
 
 def regions_above(values: np.ndarray, threshold: float) -> list[Region]:
     """The regions of a map `[H, W]` above a threshold, the largest first; NaN is below any."""
-    labels, count = ndimage.label(values > threshold)
+    # A cast, since SciPy returns a number alone where it is given an array for the labels.
+    labels, count = cast(tuple[np.ndarray, int], ndimage.label(values > threshold))
     places = ndimage.find_objects(labels)
     regions = [_region(labels, values, k + 1, places[k]) for k in range(count)]
     return sorted(regions, key=lambda region: -region.area)

@@ -1,7 +1,7 @@
 """Scores any number of images with a trained run: batched, in constant memory, going on after a kill."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,7 @@ def predict(
       UserError: something that the user can mend; rows written so far are kept.
     """
     directory, out = workdir.local_path(directory), files.expanded(out)
-    inputs = list_images(inputs)
+    listed = list_images(inputs)
     best_f1 = threshold == F1_MAX
     predictor = Predictor.load(
         directory,
@@ -95,7 +95,7 @@ def predict(
     if best_f1:
         thresholds = f1_max_thresholds(predictor.scorer, directory, log, root=root)
         predictor = predictor._replace(thresholds=thresholds)
-    _announce(predictor, inputs, log)
+    _announce(predictor, listed, log)
     with prediction_files.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with files.locked(out / _LOCK, wait=False) as held:
@@ -106,7 +106,7 @@ def predict(
             table = ScoreTable(out, _settings(predictor, outputs, class_name))
             prediction_files.prepare(out, outputs)
             with contextlib.closing(table):
-                done = _score_all(predictor, inputs, table, out, outputs, class_id)
+                done = _score_all(predictor, listed, table, out, outputs, class_id)
     _report(done, out, predictor, log)
     return done
 
@@ -160,7 +160,7 @@ def _score_all(
                     problems.write(f"{image.problem}\n")
             if good:
                 found = predictor.decide(
-                    [image.square for image in good],
+                    [image.square for image in good if image.square is not None],
                     [image.size for image in good],
                     class_id,
                     batch_size=batch_size,
@@ -169,8 +169,13 @@ def _score_all(
                 for one, decided in zip(good, found, strict=True):
                     prediction_files.write_outputs(out, outputs, *one.image, one.size, decided, transform)
                 # After an image's other files, so that a row stands for all of them.
-                rows = zip(good, found, strict=True)
-                table.append([Row(one.image, one.state, decided.prediction) for one, decided in rows])
+                table.append(
+                    [
+                        Row(one.image, one.state, decided.prediction)
+                        for one, decided in zip(good, found, strict=True)
+                        if one.state is not None  # as it is of all that were read
+                    ]
+                )
                 scored += len(good)
                 again += sum(one.image in changed for one in good)
                 clipped += sum(one.clipped for one in good)
@@ -190,7 +195,7 @@ def _is_scored(table: ScoreTable, image: InputImage) -> bool:
         return False
 
 
-def _decoded(images: list[InputImage], transform, num_workers: int, *, ahead: int) -> Iterator[_Image]:
+def _decoded(images: list[InputImage], transform, num_workers: int, *, ahead: int) -> Generator[_Image]:
     """Images in order; one that cannot be read comes with what is wrong with it."""
 
     def decoded(index: int) -> _Image:

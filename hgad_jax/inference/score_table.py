@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import hgad_jax
@@ -169,17 +168,27 @@ class _Found(NamedTuple):
     as_written: bool  # by us and nobody else, so that rows can be appended
 
 
+class _Hashed:
+    """What can be written to, of which the hash alone is kept."""
+
+    def __init__(self):
+        self.hash = hashlib.sha256()
+
+    def write(self, text: str) -> None:
+        self.hash.update(text.encode())
+
+
 def _read(path: Path) -> _Found:
     rows, content = _rows(path)
     images, count = {}, 0
-    ours = hashlib.sha256()  # of the table as we would write it
-    writer = csv.writer(SimpleNamespace(write=lambda line: ours.update(line.encode())), lineterminator="\n")
+    ours = _Hashed()  # the table as we would write it
+    writer = csv.writer(ours, lineterminator="\n")
     writer.writerow(COLUMNS)
     for number, row in rows:
         writer.writerow(row)
         images[row[_FILE]] = (number, State(*row[_FILE + 1 :]))
         count += 1
-    as_written = ours.digest() == hashlib.sha256(content).digest() and len(images) == count
+    as_written = ours.hash.digest() == hashlib.sha256(content).digest() and len(images) == count
     return _Found(images, len(content), as_written)
 
 

@@ -195,11 +195,12 @@ def _evidence(
 
 
 def _latents(model: Model, restored: dict[str, Any]) -> Callable | None:
-    if model.detector.latents is None:
+    latents = model.detector.latents
+    if latents is None:
         return None
 
     def look_at_images(variables, params, constants, images, class_ids):
-        return model.detector.latents(params, constants, model.levels.apply(variables, images), class_ids)
+        return latents(params, constants, model.levels.apply(variables, images), class_ids)
 
     of_images = per_image(look_at_images, replicated=3)
     return lambda images, class_ids: of_images(
@@ -220,12 +221,10 @@ def _calibrated(config: Any, transform: Transform, calibration: Calibration) -> 
     take = jax.jit(of_classes)
 
     def calibrated(evidence: Evidence, boxes: np.ndarray | None = None) -> Scores:
-        if boxes is None:
-            side = transform.working_size
-            boxes = [(0, 0, side, side)] * (len(evidence.class_ids) // transform.num_tiles)
+        side = transform.working_size
+        whole = [(0, 0, side, side)] * (len(evidence.class_ids) // transform.num_tiles)
         constants = take(calibration.constants, evidence.class_ids)
-        return scores(
-            evidence.log_likelihood, evidence.negative_entropy, constants, jnp.asarray(boxes, jnp.int32)
-        )
+        placed = jnp.asarray(whole if boxes is None else boxes, jnp.int32)
+        return scores(evidence.log_likelihood, evidence.negative_entropy, constants, placed)
 
     return calibrated

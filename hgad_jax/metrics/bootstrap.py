@@ -1,6 +1,7 @@
 """Confidence intervals by resampling images, good and defective ones of each class apart."""
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Resampler:
       rng: of the draws.
     """
 
-    def __init__(self, strata: Mapping[Hashable, int], replicates: int, rng: np.random.Generator):
+    def __init__(self, strata: Mapping[Any, int], replicates: int, rng: np.random.Generator):
         self._images = dict(strata)
         self._draws = {key: np.full(replicates, count) for key, count in strata.items()}
         self._rng = rng

@@ -38,7 +38,7 @@ class DfrCounts:
         places = ndimage.find_objects(image.regions)
         for number, (place, size) in enumerate(zip(places, image.sizes, strict=True), 1):
             filled = ndimage.binary_fill_holes(image.regions[place] == number, structure=EIGHT)
-            scores = np.sort(-image.scores[place][filled].astype(np.float64))
+            scores = np.sort(-image.scores[place][np.asarray(filled)].astype(np.float64))
             self._overlap += np.searchsorted(scores, -self._thresholds, "left") / size
         self._all_negatives += image.above[0, -1]
         self._regions += len(image.sizes)

@@ -26,7 +26,7 @@ def descending_key(scores: np.ndarray) -> np.ndarray:
     return np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
 
 
-def score_of_key(keys: np.ndarray) -> np.ndarray:
+def score_of_key(keys: np.ndarray | np.uint32) -> np.ndarray:
     """The inverse of `descending_key`."""
     keys = np.asarray(keys, np.uint32)
     return np.where(keys >> 31, keys, ~keys & np.uint32(0x7FFFFFFF)).astype(np.uint32).view(np.float32)

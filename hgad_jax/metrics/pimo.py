@@ -18,7 +18,8 @@ class NormalTail:
 
     def __init__(self, count: int):
         self._count, self._reached = count, 0
-        self._keys, self._ranks = [], []
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self._keys, self._ranks = np.zeros(0, np.uint32), np.zeros(0)
 
     def add(self, keys: np.ndarray, counts: np.ndarray) -> None:
         """Takes distinct keys (see `metrics.ordering`), ascending, and how many good pixels have each."""
@@ -26,14 +27,13 @@ class NormalTail:
             return
         ranks = self._reached + np.cumsum(counts)
         kept = slice(int(np.searchsorted(ranks, HIGH * self._count, "right")) + 1)
-        self._keys.append(keys[kept])
-        self._ranks.append(ranks[kept])
+        self._parts.append((keys[kept], ranks[kept]))
         self._reached = ranks[-1] if len(ranks) else self._reached
 
     def finish(self) -> bool:
         """Makes it ready for `aupimo`; whether there are good pixels enough to tell a rate of 1e-5."""
-        self._keys = np.concatenate([*self._keys, np.zeros(0, np.uint32)])
-        self._ranks = np.concatenate([*self._ranks, np.zeros(0)])
+        self._keys = np.concatenate([*(keys for keys, _ in self._parts), self._keys])
+        self._ranks = np.concatenate([*(ranks for _, ranks in self._parts), self._ranks])
         return LOW * self._count >= 1
 
     def aupimo(self, keys: np.ndarray) -> float:

@@ -123,7 +123,8 @@ class _Curve:
     def __init__(self, labels: Labels, chosen: np.ndarray):
         count = labels.pixels[chosen].astype(np.float64)
         positive = labels.size[chosen] > 0
-        self.totals = Points(count[~positive].sum(), count[positive].sum(), float(positive.sum()))
+        regions = np.asarray(positive.sum(), np.float64)
+        self.totals = Points(count[~positive].sum(), count[positive].sum(), regions)
         self._sums = CurveSums(self.totals)
         self._samples = CurveSamples(RATES, self.totals)
         self._tail = NormalTail(int(count[labels.normal[chosen]].sum()))
@@ -170,6 +171,7 @@ class _Curve:
 
     def finish(self) -> PixelCurve:
         """Everything, once all pixels were added."""
+        assert self._first is not None
         self._close(*self._open)
         edges = np.unique(np.concatenate(self._edges))
         lowest, highest = (float(score_of_key(np.uint32(key))) for key in (self._last, self._first))

@@ -59,7 +59,9 @@ def pixel_metrics(
                 results[done] = open_ones.pop(done).finish()
             if results[image.class_id]:
                 raise ValueError("images of a class must follow each other")
-            open_ones[image.class_id] = _Images(curves[image.class_id], replicates)
+            curve = curves[image.class_id]
+            assert curve is not None  # it has this image
+            open_ones[image.class_id] = _Images(curve, replicates)
         weights, ranked = resampler.draw(image.stratum), rank(image.scores, image.mask)
         for counts in open_ones.values():
             counts.add(ranked, weights)

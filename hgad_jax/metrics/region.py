@@ -1,5 +1,7 @@
 """AUPRO: how much of each defect is found at a given rate of false-positive pixels."""
 
+from typing import cast
+
 import numpy as np
 from scipy import ndimage
 
@@ -42,7 +44,8 @@ def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The number of each pixel's region, 0 outside; and the regions' sizes in pixels, `[regions]`.
     """
-    labelled, count = ndimage.label(mask, structure=EIGHT)
+    # A cast, since SciPy returns a number alone where it is given an array for the labels.
+    labelled, count = cast(tuple[np.ndarray, int], ndimage.label(mask, structure=EIGHT))
     return labelled, np.bincount(labelled.ravel(), minlength=count + 1)[1:]
 
 

@@ -97,10 +97,10 @@ def _scores(evaluated: Evaluated, class_id: int) -> str:
     low, high = np.quantile(scores, [0, 0.98])
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     clipped = np.minimum(scores, edges[-1])
-    counts = [np.histogram(clipped[kind], edges)[0] for kind in (~bad, bad)]
+    good, defective = (np.histogram(clipped[kind], edges)[0] for kind in (~bad, bad))
     thresholds = evaluated.decided.thresholds
     line = (thresholds[class_id].value, "threshold") if thresholds else None
-    return histogram(*counts, edges, label="score", line=line)
+    return histogram(good, defective, edges, label="score", line=line)
 
 
 def _image_roc(test: EvalSet, scored: Scored, class_id: int) -> np.ndarray | None:

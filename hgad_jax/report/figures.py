@@ -71,7 +71,8 @@ def _axes(x: Callable, y: Callable, xs, ys, label: str, percent: bool = False) -
     parts = [f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}"/>']
     for value in ticks(*xs):
         parts.append(_text(x(value), bottom + 15, f"{value:g}", "middle"))
-    for value in ticks(*ys, 4):
+    low, high = ys
+    for value in ticks(low, high, 4):
         shown = f"{value * 100:g}%" if percent else f"{value:g}"
         parts.append(_text(_LEFT - 5, y(value) + 4, shown, "end"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, label, "middle"))

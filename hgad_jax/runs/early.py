@@ -95,7 +95,7 @@ def _of_classes(config: Any, num_classes: int) -> Iterator[Problem]:
         taps = entry.build().taps
         known = {tap: taps[tap].channels for tap in tuple(config.backbone.taps) or entry.taps if tap in taps}
         if known and least > min(known.values()):
-            tap = min(known, key=known.get)
+            tap = min(known, key=lambda tap: known[tap])
             yield _refusal(
                 f"{num_classes} classes, but the tap '{tap}' of {config.backbone.name} has only {known[tap]} "
                 "channels: classes cannot be told apart there",

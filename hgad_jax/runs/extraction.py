@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def _spread(apply: Callable, together: bool) -> Callable:
 
 def images_to_extract(
     records: Sequence[Record], transform: Transform, *, num_workers: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """Batches as `image_batches` gives them, as many images as the devices of all processes take at once.
 
     With several processes each decodes its own rows, see `shared_batches`.
@@ -72,7 +72,7 @@ def shared_batches(
     num_workers: int,
     process_index: int,
     process_count: int,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """The batches of `image_batches`, `process_count` times `own` examples each, but for the images.
 
     Of these the process decodes its own rows, one process after the other; the rest is zeros, which take no

@@ -79,20 +79,19 @@ def _keep_whole() -> None:
     except ImportError:
         return
     by_jax = LRUCache.put
-    if getattr(by_jax, "keeps_whole", False):
+    if by_jax.__module__ == __name__:  # done already
         return
 
-    def put(cache, key: str, value: bytes) -> None:
-        if cache.eviction_enabled or "://" in str(cache.path):
-            by_jax(cache, key, value)
+    def put(self: LRUCache, key: str, value: bytes) -> None:
+        if self.eviction_enabled or "://" in str(self.path):
+            by_jax(self, key, value)
             return
-        whole = Path(cache.path) / f"{key}{_CACHE_SUFFIX}"
+        whole = Path(self.path) / f"{key}{_CACHE_SUFFIX}"
         if not whole.exists():
             part = whole.with_name(f".{key}.{os.getpid()}.part")
             part.write_bytes(value)
             part.replace(whole)
 
-    put.keeps_whole = True
     LRUCache.put = put
 
 

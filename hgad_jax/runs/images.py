@@ -112,8 +112,8 @@ def _displaced(
     before: Sequence[RunImage], now: Sequence[RunImage], gone: Sequence[RunImage], come: Sequence[RunImage]
 ) -> list[RunImage]:
     """Of the images that are there as before, those that are not in their places."""
-    gone, come = set(gone), set(come)
-    pairs = zip([i for i in before if i not in gone], [i for i in now if i not in come], strict=True)
+    left, new = set(gone), set(come)
+    pairs = zip([i for i in before if i not in left], [i for i in now if i not in new], strict=True)
     return [
         image for old, image in pairs if (old.class_name, old.content) != (image.class_name, image.content)
     ]

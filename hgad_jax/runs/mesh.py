@@ -5,7 +5,7 @@ that there is one program for all.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
-def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis `data` over the devices given (all of all processes, if none are).
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with the one axis `data` over the `jax.Device`s given (all of all processes, if none are).
 
     Processes one after the other: each one's rows of a batch are a slice of it.
     """

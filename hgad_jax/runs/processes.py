@@ -197,9 +197,13 @@ def _number(flag: int | None, name: str) -> int | None:
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    values = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
-    missing = [name for name, value in values.items() if value is None]
-    if missing:
+    values: dict[str, str | int | None] = {
+        "--coordinator": coordinator,
+        "--num_processes": num_processes,
+        "--process_id": process_id,
+    }
+    if coordinator is None or num_processes is None or process_id is None:
+        missing = [name for name, value in values.items() if value is None]
         raise UserError(
             f"{', '.join(missing)} is missing: --coordinator=HOST:PORT, --num_processes and --process_id go "
             "together."

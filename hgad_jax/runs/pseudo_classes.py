@@ -53,7 +53,7 @@ def grouped(
         assignment = {image_name(record.path): record.class_name for record in records}
         clusters.save(str(path), centroids, assignment)
     processes.barrier("the groups are saved")  # other hosts may round otherwise, and find others
-    records = _renamed(dataset.train, clusters.load(str(path)), pooled)
+    records = _renamed(dataset.train, _saved(directory), pooled)
     sizes = ", ".join(f"{name}: {sum(r.class_name == name for r in records)}" for name in names)
     log(f"Images grouped by their features: {sizes} (see {path})")
     return dataset._replace(classes=names, train=records)
@@ -74,9 +74,7 @@ def regrouped(config: Any, dataset: Dataset, levels: Levels, directory: Path) ->
     count = clusters.num_clusters(config.data.classes)
     if count is None:
         return dataset
-    centroids = clusters.load(str(directory / _FILE))
-    if centroids is None:
-        raise UserError(f"{directory} holds no {_FILE}, which train.py writes: put it back or train anew.")
+    centroids = _saved(directory)
     tiles = transform_of(config.data).num_tiles
     splits = [
         _renamed(records, centroids, _of_images(_computed(config, levels, records), tiles)) if records else ()
@@ -89,7 +87,14 @@ def as_metadata(config: Any, directory: Path) -> list[list[float]] | None:
     """The centroids for a checkpoint's metadata, `[K][D]`; None if the run has the dataset's own classes."""
     if clusters.num_clusters(config.data.classes) is None:
         return None
-    return clusters.load(str(directory / _FILE)).tolist()
+    return _saved(directory).tolist()
+
+
+def _saved(directory: Path) -> np.ndarray:
+    centroids = clusters.load(str(directory / _FILE))
+    if centroids is None:
+        raise UserError(f"{directory} holds no {_FILE}, which train.py writes: put it back or train anew.")
+    return centroids
 
 
 def _renamed(records: Sequence[Record], centroids: np.ndarray, pooled: np.ndarray) -> tuple[Record, ...]:

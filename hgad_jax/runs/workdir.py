@@ -16,6 +16,7 @@ from hgad_jax.config.completed import completed
 from hgad_jax.config.validate import validate_keys
 from hgad_jax.errors import UserError
 from hgad_jax.runs import processes
+from hgad_jax.types import Config
 
 CONFIG_FILE = "config.json"
 # Where things are and how fast they are read, not what the model is.
@@ -57,12 +58,12 @@ def local_path(directory: str | Path, *, to_train: bool = False) -> Path:
     return path
 
 
-def config_as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def config_as_json(config: Config) -> dict[str, Any]:
     """The config as it reads back from JSON: tuples become lists."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def prepare(workdir: Path, config: Config) -> None:
     """Makes the folder and saves the config in it, or checks that the run in it has the same config.
 
     Where images and weights lie may have changed since a checkpoint was made, which knows what they were:
@@ -83,9 +84,7 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
     refuse_another(workdir, config_as_json(load_config(workdir)), config, anywhere=has_checkpoint)
 
 
-def refuse_another(
-    workdir: Path, there: dict[str, Any], config: ml_collections.ConfigDict, *, anywhere: bool
-) -> None:
+def refuse_another(workdir: Path, there: dict[str, Any], config: Config, *, anywhere: bool) -> None:
     """Refuses to go on in a folder with another config than its own.
 
     Args:
@@ -108,13 +107,13 @@ def refuse_another(
         )
 
 
-def save_places(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def save_places(workdir: Path, config: Config) -> None:
     """Saves the config of a run that goes on, whose images may have moved."""
     if config_as_json(load_config(workdir)) != config_as_json(config):
         _save(workdir, config)
 
 
-def _save(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def _save(workdir: Path, config: Config) -> None:
     content = json.dumps(config_as_json(config), indent=2, sort_keys=True)
     files.write_atomically(workdir / CONFIG_FILE, f"{content}\n")
 
@@ -156,7 +155,7 @@ def _hold(workdir: Path, held: contextlib.ExitStack) -> None:
         )
 
 
-def load_config(workdir: Path) -> ml_collections.ConfigDict:
+def load_config(workdir: Path) -> Config:
     """The config of the run in a folder.
 
     Raises:

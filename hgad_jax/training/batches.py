@@ -1,7 +1,7 @@
 """What a training step gets: features from the cache, or of images rotated anew at every step."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ def training_features(
     cache: FeatureCache,
     chosen: np.ndarray,
     start: int,
-) -> Iterator[tuple[Features, np.ndarray, tuple[Grid, ...] | None]]:
+) -> Generator[tuple[Features, np.ndarray, tuple[Grid, ...] | None]]:
     """Yield the features of each step without end; they depend on the seed and the step alone.
 
     Args:

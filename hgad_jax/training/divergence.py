@@ -1,6 +1,6 @@
 """What ends a training that went astray: losses, parameters or scores that are not finite."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,10 +8,11 @@ import numpy as np
 
 from hgad_jax.errors import UserError
 from hgad_jax.runs import checkpoints
+from hgad_jax.types import Scalar
 
 
 def mean_metrics(
-    pending: Sequence[dict[str, jax.Array]], done: int, manager: Any, weights: str
+    pending: Sequence[Mapping[str, Scalar]], done: int, manager: Any, weights: str
 ) -> dict[str, float]:
     """Means of the metrics of steps, on the host.
 

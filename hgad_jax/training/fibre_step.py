@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hgad_jax.detectors.detector import Detector, Fibres
+from hgad_jax.training.schedules import LossWeights
 from hgad_jax.training.state import TrainState, micro_batched_grad
+from hgad_jax.types import Scalar
 
 _LEAST_PART = 1024  # vectors of a micro-batch: smaller ones cost more than they save
 
@@ -21,7 +23,7 @@ class _Run(NamedTuple):
 
     fibres: Fibres
     optimizer: optax.GradientTransformationExtraArgs
-    weights: Callable[[jax.Array], dict[str, jax.Array]]
+    weights: LossWeights
     micro_batches: int
     devices: int
 
@@ -29,7 +31,7 @@ class _Run(NamedTuple):
 def make_fibre_step(
     detector: Detector,
     optimizer: optax.GradientTransformation,
-    weights: Callable[[jax.Array], dict[str, jax.Array]],
+    weights: LossWeights,
     mesh: Mesh,
     *,
     micro_batches: int,
@@ -49,13 +51,14 @@ def make_fibre_step(
       micro_batches: parts of a fibre, if they are not too small for that.
       seed: of the shuffles, with the step.
     """
+    assert detector.fibres is not None
     run = _Run(detector.fibres, optax.with_extra_args_support(optimizer), weights, micro_batches, mesh.size)
 
     def step(state, constants, features, labels):
         inputs = detector.prepare(constants, features, labels)
         inputs, labels = jax.tree.map(lambda x: jax.lax.all_gather(x, "data", tiled=True), (inputs, labels))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), len(inputs))
-        metrics = {"loss": 0.0, "gradient_norm": 0.0}
+        metrics: dict[str, Scalar] = {"loss": 0.0, "gradient_norm": 0.0}
         for index, level in enumerate(inputs):
             state, means = _train_level(run, index, state, constants[index], level, labels, keys[index])
             metrics["loss"] += means.pop("loss")
@@ -85,16 +88,15 @@ def _train_level(run: _Run, index: int, state: TrainState, constants, inputs, la
         step_weights = run.weights(state.step)
 
         def loss(params, part):
-            return run.fibres.loss(params, constants, *part, size, step_weights)
+            inputs, positions, class_ids = part
+            return run.fibres.loss(params, constants, inputs, positions, class_ids, size, step_weights)
 
         rows = jax.tree.map(lambda x: x[chosen], flat)
         fibre = (rows, chosen % math.prod(size), labels[chosen // math.prod(size)])
         gradient, metrics = _fibre_gradient(run, loss, params[index], fibre)
-        gradients = tuple(
-            gradient if i == index else _absent(level, run.fibres.zero_grad) for i, level in enumerate(params)
-        )
+        gradients = _beside(gradient, index, params, run.fibres.zero_grad)
         updates, opt_state = run.optimizer.update(gradients, opt_state, params, step=state.step)
-        params = tuple(map(_apply, params, updates))
+        params = _apply(params, updates)
         return (params, opt_state), metrics | {"gradient_norm": optax.tree.norm(gradient)}
 
     (params, opt_state), metrics = jax.lax.scan(body, (state.params, state.opt_state), share)
@@ -117,9 +119,15 @@ def _shuffled(key: jax.Array, rows: int, size: int, devices: int) -> jax.Array:
     return jax.random.permutation(key, rows)[: count * size].reshape(count, devices, size // devices)
 
 
-def _absent(level, zero_grad: str):
-    return jax.tree.map(jnp.zeros_like, level) if zero_grad == "zeros" else None
+def _beside(gradient: Any, index: int, params: Any, zero_grad: str) -> Any:
+    """The gradient of one level, and those of the others."""
+
+    def absent(level):
+        return jax.tree.map(jnp.zeros_like, level) if zero_grad == "zeros" else None
+
+    return tuple(gradient if i == index else absent(level) for i, level in enumerate(params))
 
 
-def _apply(level, updates):
-    return level if updates is None else optax.apply_updates(level, updates)
+def _apply(params: Any, updates: Any) -> Any:
+    levels = zip(params, updates, strict=True)
+    return tuple(level if update is None else optax.apply_updates(level, update) for level, update in levels)

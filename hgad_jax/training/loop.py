@@ -217,6 +217,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     log(describe_devices(mesh, config.train.batch_size, cache_bytes, schedule.steps - start))
     pace = Pace(schedule.steps, config.train.batch_size)
     bar = progress_bar(total=schedule.steps, initial=start, desc="training", unit="step", disable=not first)
+    held_out = {}
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
     metric_log = MetricLog(directory, start) if first else NoLog()
     with bar, contextlib.closing(metric_log), contextlib.closing(features):

@@ -1,5 +1,6 @@
 """Metrics of a run as JSON lines, one per logged step, and for TensorBoard where that is installed."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ class NoLog:
 
 def _tensorboard(workdir: Path, start_step: int):
     try:
-        from tensorboardX import SummaryWriter
+        tensorboard = importlib.import_module("tensorboardX")
     except ImportError:
         return None  # the extra is not installed; the JSON lines hold the same
-    return SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+    return tensorboard.SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)

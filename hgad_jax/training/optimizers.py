@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 
 from hgad_jax.detectors import Detector
+from hgad_jax.training.schedules import Schedule
 
 
 def create(
-    config: Any, detector: Detector, learning_rate: optax.Schedule, num_examples: int
+    config: Any, detector: Detector, learning_rate: Schedule, num_examples: int
 ) -> optax.GradientTransformationExtraArgs:
     """The optimiser of a run.
 
@@ -54,7 +55,7 @@ def create(
 
 
 def adam(
-    schedule: optax.Schedule,
+    schedule: Schedule,
     *,
     beta1: float,
     beta2: float,
@@ -86,12 +87,12 @@ def _is_in(part: str, path) -> bool:
     return any(getattr(key, "name", None) == part for key in path)
 
 
-def _scale_by_schedule(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+def _scale_by_schedule(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
     """Times minus the learning rate of the step that `update` is told."""
 
-    def update(updates, state, params=None, *, step, **_):
+    def update(updates, state, params=None, **extra):
         del params
-        rate = schedule(step)
+        rate = schedule(extra["step"])
         return jax.tree.map(lambda u: -rate * u, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
@@ -104,7 +105,7 @@ def per_level(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
     def init(params):
         return tuple(optimizer.init(level) for level in params)
 
-    def update(updates, state, params, **extra):
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         done = [
             (None, s) if u is None else optimizer.update(u, s, p, **extra)
             for u, s, p in zip(updates, state, params, strict=True)
@@ -120,7 +121,7 @@ def alternating(
     *,
     frozen: Callable[[jax.Array], jax.Array],
     started: Callable[[jax.Array], jax.Array],
-    rate: optax.Schedule,
+    rate: Schedule,
     clip: float,
     clip_by: str,
 ) -> optax.GradientTransformationExtraArgs:
@@ -140,11 +141,12 @@ def alternating(
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def update(updates, state, params, *, step, **extra):
+    def update(updates, state, params=None, **extra):
+        step = extra["step"]
         updates = _clip_part(updates, part, clip, clip_by)
 
         def usual(updates, state):
-            return optimizer.update(updates, state, params, step=step, **extra)
+            return optimizer.update(updates, state, params, **extra)
 
         def part_alone(updates, state):
             return _map_parts(part, lambda g: -rate(step) * g, jnp.zeros_like, updates), state

@@ -1,10 +1,16 @@
 """Learning rate and loss weights as functions of the step, so that nothing recompiles when they change."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from hgad_jax.distributions.part import Weights
+
+Schedule = Callable[[Any], jax.Array]  # of the step
+LossWeights = Callable[[Any], Weights]  # likewise
 
 
 def learning_rate(
@@ -15,7 +21,7 @@ def learning_rate(
     warmup_start: float,
     final: float,
     hold_steps: int = 1,
-) -> optax.Schedule:
+) -> Schedule:
     """Linear warm-up, then a cosine.
 
     Args:
@@ -45,10 +51,10 @@ def learning_rate(
 
 def loss_weights(
     weights: Mapping[str, float], *, stage_two_step: int, stage_two_only: tuple[str, ...]
-) -> Callable[[jax.Array], dict[str, jax.Array]]:
+) -> LossWeights:
     """The weight of each loss term at a step: terms of `stage_two_only` are 0 before `stage_two_step`."""
 
-    def schedule_of(name, weight):
+    def schedule_of(name, weight) -> Callable[[Any], Any]:
         if name in stage_two_only:
             return optax.join_schedules(
                 [optax.constant_schedule(0.0), optax.constant_schedule(weight)], [stage_two_step]

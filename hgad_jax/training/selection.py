@@ -19,6 +19,7 @@ from hgad_jax.runs.mesh import per_image, replicate
 from hgad_jax.runs.model import Model
 from hgad_jax.training.state import TrainState
 from hgad_jax.training.training_set import READ, TrainingSet
+from hgad_jax.types import Array, abstract_array
 
 _GRIDS = 2  # their stream of random numbers among those of a seed
 _VECTORS = 4096  # at least so many of each level are looked at, if there are so many
@@ -28,8 +29,8 @@ class Best(NamedTuple):
     """The best of each level so far."""
 
     params: Any  # a tuple of levels
-    log_likelihood: jax.Array  # [L], nats per dimension, mean over held-out good images
-    step: jax.Array  # [L] int32
+    log_likelihood: Array  # [L], nats per dimension, mean over held-out good images
+    step: Array  # [L] int32
 
 
 class Ongoing(NamedTuple):
@@ -37,8 +38,8 @@ class Ongoing(NamedTuple):
 
     opt_state: Any
     params: Any  # of the step
-    log_likelihood: jax.Array  # as in `Best`
-    step: jax.Array
+    log_likelihood: Array  # as in `Best`
+    step: Array
 
 
 class Selection(NamedTuple):
@@ -70,8 +71,12 @@ class Selection(NamedTuple):
         """Whether `after` measures after a step."""
         return self.measure is not None and (step % self.every == 0 or step == self.steps)
 
-    def after(self, best: Best, params: Any, constants: Any, step: int) -> tuple[Best, dict[str, float]]:
+    def after(
+        self, best: Best | None, params: Any, constants: Any, step: int
+    ) -> tuple[Best, dict[str, float]]:
         """The best state after a step that is `due`, and what was measured, for the log of metrics."""
+        assert self.measure is not None
+        assert best is not None
         measured = self.measure(params, constants)
         # Negative, as losses are.
         metrics = {f"level{i}/held_out": -float(value) for i, value in enumerate(measured)}
@@ -79,8 +84,9 @@ class Selection(NamedTuple):
 
     def over(self, best: Best | None, step: int) -> bool:
         """Whether training ends with this step."""
-        exhausted = self.patience is not None and step - int(np.max(best.step)) >= self.patience
-        return exhausted or step >= self.steps
+        if step >= self.steps or self.patience is None or best is None:
+            return step >= self.steps
+        return step - int(np.max(best.step)) >= self.patience
 
 
 def make_selection(config: Any, model: Model, data: TrainingSet, steps: int, mesh: Mesh) -> Selection:
@@ -124,7 +130,7 @@ def abstract_items(config: Any, params: Any, optimizer: Any) -> dict[str, Any]:
     opt_state = jax.eval_shape(optimizer.init, params)
     if config.train.keep == "last":
         return {"params": params, "opt_state": opt_state}
-    of_levels = [jax.ShapeDtypeStruct((len(params),), dtype) for dtype in (np.float32, np.int32)]
+    of_levels = abstract_array(len(params)), abstract_array(len(params), dtype=np.int32)
     return {"params": params, "opt_state": Ongoing(opt_state, params, *of_levels)}
 
 
@@ -143,7 +149,7 @@ def describe(best: Best | None) -> list[str]:
 
 
 @jax.jit
-def _update(best: Best, params: Any, measured: jax.Array, step: jax.Array) -> Best:
+def _update(best: Best, params: Any, measured: Array, step: Array | np.int32) -> Best:
     better = measured > best.log_likelihood  # never, if it is not a number
     levels = zip(better, best.params, params, strict=True)
     return Best(
@@ -164,9 +170,12 @@ def _make_measure(config: Any, model: Model, data: TrainingSet, mesh: Mesh) -> C
     grids = [draw_grids(rng, sizes, positions) for _ in parts]
     replicated = 2 if grids[0] is None else 3
 
+    log_likelihood = model.detector.log_likelihood
+    assert log_likelihood is not None  # else `runs.early` refuses the config
+
     def of_images(params, constants, *rest):
         *places, features, labels = rest
-        return model.detector.log_likelihood(params, constants, features, labels, *places)
+        return log_likelihood(params, constants, features, labels, *places)
 
     spread = per_image(of_images, replicated=replicated, mesh=mesh)
 

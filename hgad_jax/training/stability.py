@@ -88,9 +88,9 @@ class Stability:
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
         published, transform = self._model.detector.published, transform_of(self._config.data)
-        terms = ([level[chosen] for level in term] for term in (likelihood, entropy))
-        maps = published.maps(*terms, self._config.data.image_size)
-        records = [self._records[i] for i in np.flatnonzero(chosen)]
+        likelihood, entropy = ([level[chosen] for level in term] for term in (likelihood, entropy))
+        maps = published.maps(likelihood, entropy, self._config.data.image_size)
+        records = [self._records[int(i)] for i in np.flatnonzero(chosen)]
         scores = published.image(maps, own[chosen])
         found = {"image_auroc": auroc(np.array([r.anomalous for r in records]), scores)}
         if any(r.mask for r in records):

@@ -5,13 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from hgad_jax.types import Array
 
 
 class TrainState(NamedTuple):
     """What a step changes."""
 
-    step: jax.Array  # [] int32, steps done
+    step: Array | np.int32  # [], steps done
     params: Any
     opt_state: Any
 

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from hgad_jax.detectors.detector import Detector
 from hgad_jax.runs.mesh import data_mesh, replicate, shard_batch
 from hgad_jax.training.fibre_step import make_fibre_step
+from hgad_jax.training.schedules import LossWeights
 from hgad_jax.training.state import TrainState, init_state, micro_batched_grad
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 def make_train_step(
     detector: Detector,
     optimizer: optax.GradientTransformation,
-    weights: Callable[[jax.Array], dict[str, jax.Array]],
+    weights: LossWeights,
     mesh: Mesh,
     *,
     micro_batches: int = 1,
@@ -79,7 +80,8 @@ def _local_gradients(
     """Gradients and metrics of one device's part of a batch, averaged over the devices."""
 
     def loss(params, part):
-        return detector.loss(params, constants, *part, step_weights)
+        inputs, labels = part
+        return detector.loss(params, constants, inputs, labels, step_weights)
 
     sampled = () if grids is None else (grids,)
     inputs = detector.prepare(constants, features, labels, *sampled)
