@@ -36,9 +36,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # -P: the package of the wheel, and not the one that lies in the current folder.
-IMPORT := import sys; sys.path.insert(0, sys.argv[1]); import hgad_jax; assert sys.argv[1] in hgad_jax.__file__
+IMPORT := import sys; sys.path.insert(0, sys.argv[1]); import hgad_jax; assert sys.argv[1] in hgad_jax.__file__; \
+  import importlib.resources; assert importlib.resources.files(hgad_jax).joinpath('py.typed').is_file()
 
-check: lint  ## what is quick to check: ruff, the links of the docs, a wheel that can be imported
+check: lint  ## what is quick to check: ruff, types, the links of the docs, a wheel that can be imported
+	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_links.py
 	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
 	$(BIN)/python -P -c "$(IMPORT)" build/wheel/*.whl

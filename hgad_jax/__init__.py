@@ -5,7 +5,14 @@ device. docs/api.md shows each with an example.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # of what is below, for type checkers
+    from hgad_jax.api import evaluate, predict, train
+    from hgad_jax.config import EXPERIMENTS, get_config
+    from hgad_jax.errors import Interrupted, UserError
+    from hgad_jax.inference.prediction_files import Outputs
+    from hgad_jax.inference.predictor import Prediction, Predictor
 
 __version__ = "0.1.0.dev0"
 
@@ -23,7 +30,19 @@ _PUBLIC = {
     "Interrupted": "hgad_jax.errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "EXPERIMENTS",
+    "Interrupted",
+    "Outputs",
+    "Prediction",
+    "Predictor",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "get_config",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from hgad_jax.precision import EXACT
 from hgad_jax.types import Array
@@ -26,7 +27,9 @@ def _weights(source: int, target: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def resize_aligned(images: Array, height: int, width: int) -> jax.Array:
+def resize_aligned(
+    images: Float[Array, "B h w C"], height: int, width: int
+) -> Float[jax.Array, "B height width C"]:
     """Resizes `[B, h, w, C]` to `[B, height, width, C]`, corners aligned."""
     _, h, w, _ = images.shape
     if (h, w) == (height, width):

@@ -12,6 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The same programs are compiled by many tests, by the scripts that they start, and again at the next run.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import checked_annotations  # noqa: F401, before the first import of hgad_jax
 import jax
 import pytest
 import stub_backbone

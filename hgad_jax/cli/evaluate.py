@@ -4,7 +4,7 @@ from absl import flags
 
 from hgad_jax.cli import shell
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json; by default WORKDIR/eval.")
 _ROOT = flags.DEFINE_string("root", "", "Where the dataset is now, if it has been moved since training.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the dataset.")
@@ -31,7 +31,6 @@ _NORMALITY = flags.DEFINE_boolean(
     False,
     "Also tell how normal the latents of good test images are: Kolmogorov-Smirnov (AltUB, Table 5).",
 )
-flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from hgad_jax.cli import shell
 from hgad_jax.errors import UserError
 from hgad_jax.exit_status import DONE, SOME_UNUSABLE
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, as given to train.py.", required=True)
 _INPUT = flags.DEFINE_multi_string("input", [], "File, folder or pattern; may be given several times.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the results.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _HEATMAPS = flags.DEFINE_bool("heatmaps", False, "Write heat maps over the images, to OUT/heatmaps.")
 _MAPS = flags.DEFINE_enum("maps", "", ["", "npy", "png16"], "Write raw maps at input size, to OUT/maps.")
 _CONTOURS = flags.DEFINE_bool("contours", False, "Write outlines of anomalies as JSON, to OUT/contours.")
@@ -39,7 +39,6 @@ _ROOT = flags.DEFINE_string(
     "",
     "With --threshold=f1_max: where the dataset is now, if it has been moved since training.",
 )
-flags.mark_flags_as_required(["workdir", "out"])
 
 
 def main() -> None:

@@ -12,14 +12,16 @@ from hgad_jax.cli import shell
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment: its name, or a file.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, cache.")
+flags.mark_flag_as_required("config")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: config, checkpoints, metrics, cache.", required=True
+)
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: number of this one, from 0.")
 _HEARTBEAT = flags.DEFINE_integer(
     "heartbeat", 60, "Several processes: seconds until a silent one is dead.", 1
 )
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:

@@ -6,14 +6,16 @@ image's features over all positions decide: they are compared with each class's 
 deviation within classes (a naive Bayes classifier with one Gaussian per class and channel).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from hgad_jax.errors import UserError
-from hgad_jax.types import abstract_array, total
+from hgad_jax.types import Array, abstract_array, total
 
 
 class ClassStatistics(NamedTuple):
@@ -47,7 +49,9 @@ def abstract(num_classes: int, channels: int) -> ClassStatistics:
     return ClassStatistics(abstract_array(num_classes, channels), abstract_array(channels))
 
 
-def log_prob(levels: tuple[ClassStatistics, ...], features: tuple[jax.Array, ...]) -> jax.Array:
+def log_prob(
+    levels: tuple[ClassStatistics, ...], features: Sequence[Float[Array, "B _ _ _"]]
+) -> Float[jax.Array, "B K"]:
     """log p(image's mean features | class), in nats, but for a constant: features per level → `[B, K]`."""
 
     def of_level(statistics, x):
@@ -60,8 +64,10 @@ def log_prob(levels: tuple[ClassStatistics, ...], features: tuple[jax.Array, ...
 
 
 def find(
-    levels: tuple[ClassStatistics, ...], features: tuple[jax.Array, ...], class_ids: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
+    levels: tuple[ClassStatistics, ...],
+    features: Sequence[Float[Array, "B _ _ _"]],
+    class_ids: Int[Array, " B"] | None,
+) -> tuple[Float[jax.Array, "B K"], Int[Array, " B"]]:
     """Log-probabilities `[B, K]`, and int32 class ids `[B]`: those given, or the most probable ones."""
     class_log_prob = log_prob(levels, features)
     class_ids = jnp.argmax(class_log_prob, -1) if class_ids is None else class_ids

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from hgad_jax.detectors import class_finder, first_layer
 from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.flows.conditioning import group_log_prob, most_likely
-from hgad_jax.types import total
+from hgad_jax.types import Array, total
 
-Inputs = tuple[tuple[jax.Array, jax.Array], ...]  # of the flows, per level, with log-dets: see `apply_affine`
+Inputs = tuple[tuple[Array, jax.Array], ...]  # of the flows, per level, with log-dets: see `apply_affine`
 
 
 class Found(NamedTuple):
@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
     inputs: Inputs
     class_log_prob: jax.Array | None  # [B, K]; None: the base distributions will tell
-    class_ids: jax.Array | None  # [B], given or most probable; None likewise
+    class_ids: Array | None  # [B], given or most probable; None likewise
 
 
 class Find(Protocol):

@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     log_likelihood: tuple[jax.Array, ...]
     negative_entropy: tuple[jax.Array, ...]  # [B, h, w]: of the class posterior, in nats
     class_log_prob: jax.Array  # [B, K]: log p(image | class), summed over positions and levels, in nats
-    class_ids: jax.Array  # [B] int32: the class used, given or most probable
+    class_ids: Array  # [B] int32: the class used, given or most probable
 
 
 class FibreLoss(Protocol):
@@ -169,7 +169,7 @@ class Latents(Protocol):
 
     def __call__(
         self, params: Any, constants: Any, features: Levels, class_ids: Array, /
-    ) -> tuple[jax.Array, ...]:
+    ) -> tuple[Array, ...]:
         """(params, constants, features, class ids) → z per level, `[B, h, w, C]`."""
         ...
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from hgad_jax.flows.conditioning import Affine, apply_affine, at_positions, fit_affine, identity_affine
 from hgad_jax.flows.grid import Grid
-from hgad_jax.types import abstract_array
+from hgad_jax.types import Array, abstract_array
 
 
 class FirstLayer(NamedTuple):
@@ -61,8 +62,8 @@ def abstract(keys: FirstLayer, size: tuple[int, int, int]) -> Affine:
 
 
 def apply(
-    keys: FirstLayer, layer: Affine, features: jax.Array, class_ids: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    keys: FirstLayer, layer: Affine, features: Float[Array, "B h w C"], class_ids: Int[Array, " B"]
+) -> tuple[Float[Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features `[B, h, w, C]`, class ids `[B]` → z and log|det dz/dx| `[B, h, w]`."""
     if keys.conditioning == "none":  # a product with the identity is a product
         return features, jnp.zeros(features.shape[:-1], features.dtype)
@@ -73,10 +74,10 @@ def apply(
 def apply_levels(
     keys: FirstLayer,
     layers: Sequence[Affine],
-    features: Sequence[jax.Array],
-    class_ids: jax.Array,
+    features: Sequence[Float[Array, "B _ _ _"]],
+    class_ids: Int[Array, " B"],
     grids: Sequence[Grid] | None = None,
-) -> tuple[tuple[jax.Array, jax.Array], ...]:
+) -> tuple[tuple[Float[Array, "B _ _ _"], Float[jax.Array, "B _ _"]], ...]:
     """`apply` level by level; with a grid for each, the features are those of its positions."""
     if grids is not None:
         layers = list(map(at_positions, layers, grids))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int
 
 
 class Untrained(NamedTuple):
@@ -29,6 +30,6 @@ def loss(params, constants, inputs, labels, weights):
     return 0.0 * params[0].none, {}
 
 
-def nearest_indices(source: int, target: int) -> jax.Array:
+def nearest_indices(source: int, target: int) -> Int[jax.Array, " {target}"]:
     """Which of `source` pixels each of `target` pixels shows, enlarged without interpolation: `[target]`."""
     return (jnp.arange(target) * source) // target

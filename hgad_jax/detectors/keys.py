@@ -6,7 +6,7 @@ parts that it does not choose too, so that choosing others is one key; they are 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from hgad_jax.detectors.detector import Detector
@@ -14,8 +14,9 @@ from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.distributions import BASES
 from hgad_jax.errors import UserError
 from hgad_jax.flows import FLOWS
+from hgad_jax.types import Config
 
-Section = Mapping[str, Any]  # config.detector
+Section = Config  # config.detector
 
 
 class Row(NamedTuple):

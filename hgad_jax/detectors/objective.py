@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from hgad_jax.distributions import Base
 from hgad_jax.distributions.part import Weights
-from hgad_jax.types import Scalar
+from hgad_jax.types import Array, Scalar
 
 
 class Loss(Protocol):
@@ -19,7 +19,7 @@ class Loss(Protocol):
         params: Any,
         z: jax.Array,
         log_det: jax.Array,
-        class_ids: jax.Array,
+        class_ids: Array,
         weights: Weights,
         /,
     ) -> tuple[Scalar, dict[str, jax.Array]]:
@@ -31,7 +31,7 @@ class Score(Protocol):
     """What is scored with."""
 
     def __call__(
-        self, base: Base, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, /
+        self, base: Base, params: Any, z: jax.Array, log_det: jax.Array, class_ids: Array, /
     ) -> jax.Array:
         """(base, its parameters, latents, log-dets, class ids) → `Evidence.log_likelihood` of a level."""
         ...

@@ -1,10 +1,12 @@
 """PaDiM (Defard et al., 2020): a Gaussian of the features at each position, fitted in one streaming pass."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import solve_triangular
 
 from hgad_jax.detectors import class_finder, fitted
@@ -13,7 +15,7 @@ from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
 from hgad_jax.scoring.published import MAHALANOBIS
-from hgad_jax.types import abstract_array
+from hgad_jax.types import Array, abstract_array
 
 
 class PaDiMConstants(NamedTuple):
@@ -71,7 +73,7 @@ def padim(*, num_classes: int, dimensions: int, regularization: float) -> Detect
     return Detector(init, abstract, fitted.prepare, fitted.loss, evidence, MAHALANOBIS, fitted=True)
 
 
-def concatenated(features):
+def concatenated(features: Sequence[Float[Array, "B _ _ _"]]) -> Float[jax.Array, "B H W D"]:
     """Levels side by side at the size of the first, enlarged without interpolation: `[B, H, W, ΣC]`."""
     h, w = features[0].shape[1:3]
 

@@ -17,7 +17,7 @@ from hgad_jax.detectors.detector import Detector, Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
 from hgad_jax.scoring.published import DISTANCE
-from hgad_jax.types import abstract_array
+from hgad_jax.types import Array, abstract_array
 
 
 class SPADEConstants(NamedTuple):
@@ -94,7 +94,7 @@ def _gather(batches, kept: np.ndarray, capacity: int) -> np.ndarray:
     return result
 
 
-def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+def _squared_distances(x: Array, y: Array) -> jax.Array:
     """Between all rows: `[N, C]` and `[M, C]` → `[N, M]`."""
     products = jnp.matmul(x, y.T, precision=EXACT)
     norms = jnp.sum(x**2, -1)[:, None] + jnp.broadcast_to(jnp.sum(y**2, -1), products.shape)

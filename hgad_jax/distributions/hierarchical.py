@@ -5,9 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.nn import log_softmax
+from jaxtyping import Float, Int
 
 from hgad_jax.distributions import mixture
 from hgad_jax.distributions.part import Base, Classes
+from hgad_jax.types import Array
 
 
 def hierarchical(
@@ -50,15 +52,20 @@ def hierarchical(
     )
 
 
-def class_log_prob(params: mixture.MixtureParams, z: jax.Array, log_det: jax.Array) -> jax.Array:
+def class_log_prob(
+    params: mixture.MixtureParams, z: Float[Array, "*B C"], log_det: Float[Array, "*B"]
+) -> Float[jax.Array, "*B K"]:
     """log p(features | class) for every class, in nats: z `[..., C]`, log-dets `[...]` → `[..., K]`."""
     log_prob = mixture.class_log_prob(params, z)
     return log_prob + jnp.broadcast_to(log_det[..., None], log_prob.shape)
 
 
 def own_log_prob(
-    params: mixture.MixtureParams, z: jax.Array, log_det: jax.Array, class_ids: jax.Array
-) -> jax.Array:
+    params: mixture.MixtureParams,
+    z: Float[Array, "B *hw C"],
+    log_det: Float[Array, " B *hw"],
+    class_ids: Int[Array, " B"],
+) -> Float[jax.Array, " B *hw"]:
     """The same for the class of each image (or vector) `[B]` alone: `[B, ...]`."""
     log_prob = class_log_prob(params, z, log_det)
     own = class_ids.reshape(-1, *(1,) * (log_prob.ndim - 1))

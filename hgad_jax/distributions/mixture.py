@@ -18,20 +18,24 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, log_softmax, logsumexp
+from jaxtyping import Float, Int
 
 from hgad_jax.distributions.part import LOG_2PI
+from hgad_jax.types import Array
 
 
 class MixtureParams(NamedTuple):
     """Parameters of one level."""
 
-    centres: jax.Array  # [K, C], main centre of each class
+    centres: Array  # [K, C], main centre of each class
     deltas: jax.Array  # [K, M-1, C], further centres, relative to the main one
     class_logits: jax.Array  # [K]
     centre_logits: jax.Array  # [K, M]
 
 
-def block_identity_centres(num_classes: int, channels: int, *, distance: float = 5.0) -> jax.Array:
+def block_identity_centres(
+    num_classes: int, channels: int, *, distance: float = 5.0
+) -> Float[jax.Array, "{num_classes} {channels}"]:
     """The published initial centres: columns [K·k, K·(k+1)) hold s times the identity, for all k that fit.
 
     s = distance / sqrt(floor(2C/K)), so that all pairwise distances are about `distance`.
@@ -47,14 +51,16 @@ def block_identity_centres(num_classes: int, channels: int, *, distance: float =
     return jnp.pad(blocks, ((0, 0), (0, channels - num_classes * copies)))
 
 
-def init_params(key: jax.Array, centres: jax.Array, *, num_centres: int, delta_scale: float) -> MixtureParams:
+def init_params(
+    key: jax.Array, centres: Float[Array, "K C"], *, num_centres: int, delta_scale: float
+) -> MixtureParams:
     """Mixture around main centres `[K, C]`: deltas from N(0, delta_scale²), uniform weights."""
     num_classes, channels = centres.shape
     deltas = delta_scale * jax.random.normal(key, (num_classes, num_centres - 1, channels))
     return MixtureParams(centres, deltas, jnp.zeros(num_classes), jnp.zeros((num_classes, num_centres)))
 
 
-def component_logits(z: jax.Array, centres: jax.Array) -> jax.Array:
+def component_logits(z: Float[Array, "*B C"], centres: Float[Array, "K C"]) -> Float[Array, "*B K"]:
     """z·μ − ‖μ‖²/2 = −‖z − μ‖²/2 + ‖z‖²/2 for each centre: z `[..., C]`, centres `[K, C]` → `[..., K]`."""
     products = z @ centres.T
     return products - jnp.broadcast_to(0.5 * jnp.sum(centres**2, -1), products.shape)
@@ -68,14 +74,14 @@ def _add_log_prior(logits, log_prior):
     return logits + jnp.broadcast_to(log_prior, logits.shape)
 
 
-def class_centres(params: MixtureParams) -> jax.Array:
+def class_centres(params: MixtureParams) -> Float[jax.Array, "K M C"]:
     """All centres of all classes `[K, M, C]`; the first of each class is its main centre."""
     main = params.centres[:, None, :]
     shifted = params.deltas + jnp.broadcast_to(main, params.deltas.shape)
     return jnp.concatenate([main, shifted], axis=1)
 
 
-def class_log_prob(params: MixtureParams, z: jax.Array) -> jax.Array:
+def class_log_prob(params: MixtureParams, z: Float[Array, "*B C"]) -> Float[jax.Array, "*B K"]:
     """log p(z | y) under the mixture of each class, in nats (constant −(C/2)·ln 2π included).
 
     Args:
@@ -93,7 +99,7 @@ def class_log_prob(params: MixtureParams, z: jax.Array) -> jax.Array:
     return mixed - jnp.broadcast_to(constant[..., None], mixed.shape)
 
 
-def negative_entropy(params: MixtureParams, z: jax.Array) -> jax.Array:
+def negative_entropy(params: MixtureParams, z: Float[Array, "*B C"]) -> Float[jax.Array, "*B"]:
     """−H(softmax_y(−‖z − μ_y‖²/2)) over classes, without their prior, in nats: `[..., C]` → `[...]`.
 
     The higher, the surer the class. Zero throughout when there is one class.
@@ -112,7 +118,9 @@ class LossTerms(NamedTuple):
     log_sigmoid: jax.Array  # L_z
 
 
-def likelihood_loss(params: MixtureParams, z: jax.Array, log_det: jax.Array) -> jax.Array:
+def likelihood_loss(
+    params: MixtureParams, z: Float[Array, "*B C"], log_det: Float[Array, "*B"]
+) -> Float[jax.Array, ""]:
     """L_g (Eq. 6): negative log-likelihood under the mixture of classes, per dimension.
 
     Gradients reach the flow, the main centres and the class weights.
@@ -122,8 +130,8 @@ def likelihood_loss(params: MixtureParams, z: jax.Array, log_det: jax.Array) -> 
 
 
 def mutual_information(
-    params: MixtureParams, z: jax.Array, labels: jax.Array, *, smoothing: float
-) -> jax.Array:
+    params: MixtureParams, z: Float[Array, "B *hw C"], labels: Int[Array, " B"], *, smoothing: float
+) -> Float[jax.Array, ""]:
     """Lower bound of I(Z; Y) (Eq. 8), to be maximised; labels `[B]` smoothed by `smoothing`.
 
     Gradients reach the flow and the main centres; the class weights are held.
@@ -137,12 +145,14 @@ def mutual_information(
     return jnp.mean(jnp.sum(jnp.broadcast_to(weights, gain.shape) * gain, -1))
 
 
-def entropy_loss(params: MixtureParams, z: jax.Array) -> jax.Array:
+def entropy_loss(params: MixtureParams, z: Float[Array, "*B C"]) -> Float[jax.Array, ""]:
     """L_e (Eq. 9): mean entropy of the class posterior. Gradients reach the flow and the main centres."""
     return -jnp.mean(negative_entropy(params, z))
 
 
-def own_class_log_prob(params: MixtureParams, z: jax.Array, labels: jax.Array) -> jax.Array:
+def own_class_log_prob(
+    params: MixtureParams, z: Float[Array, "B *hw C"], labels: Int[Array, " B"]
+) -> Float[jax.Array, " B *hw"]:
     """log p(z | own class) without the constant, main centres held: z `[B, ..., C]`, labels `[B]`."""
     held = params._replace(centres=stop_gradient(params.centres))
     centres = class_centres(held)[labels]  # [B, M, C]
@@ -154,8 +164,11 @@ def own_class_log_prob(params: MixtureParams, z: jax.Array, labels: jax.Array) -
 
 
 def intra_losses(
-    params: MixtureParams, z: jax.Array, log_det: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    params: MixtureParams,
+    z: Float[Array, "B *hw C"],
+    log_det: Float[Array, " B *hw"],
+    labels: Int[Array, " B"],
+) -> tuple[Float[jax.Array, ""], Float[jax.Array, ""]]:
     """L_in (Eq. 11) and L_z, the log-sigmoid form of it that only the published code has.
 
     Gradients reach the flow, the deltas and the centre weights; the main centres are held.
@@ -166,7 +179,12 @@ def intra_losses(
 
 
 def loss_terms(
-    params: MixtureParams, z: jax.Array, log_det: jax.Array, labels: jax.Array, *, smoothing: float
+    params: MixtureParams,
+    z: Float[Array, "B *hw C"],
+    log_det: Float[Array, " B *hw"],
+    labels: Int[Array, " B"],
+    *,
+    smoothing: float,
 ) -> LossTerms:
     """All terms of one level.
 

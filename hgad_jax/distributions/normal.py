@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from hgad_jax.distributions.part import LOG_2PI, Base, Weights
+from hgad_jax.types import Array
 
 
 class NormalParams(NamedTuple):
@@ -25,7 +27,7 @@ def init_params(shape: tuple[int, ...]) -> NormalParams:
     return NormalParams(jnp.zeros(shape), jnp.zeros(shape))
 
 
-def at_positions(params: NormalParams, positions: jax.Array) -> NormalParams:
+def at_positions(params: NormalParams, positions: Int[Array, " N"]) -> NormalParams:
     """Parameters of single positions y · w + x: `[h, w, C]` and `[N]` → `[N, C]`."""
     return NormalParams(*(p.reshape(-1, p.shape[-1])[positions] for p in params))
 
@@ -35,7 +37,7 @@ def at_grid(params: NormalParams, grid: Any) -> NormalParams:
     return NormalParams(*(p.take(grid.rows, 0).take(grid.columns, 1) for p in params))
 
 
-def energy(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
+def energy(z: Float[Array, "*B C"], params: NormalParams | None = None) -> Float[jax.Array, "*B"]:
     """−log p(z) without the constant (C/2)·ln 2π, in nats.
 
     Σ_c ½ ((z − μ)/σ)² + ln σ (AltUB, the sum in equation 7), whose gradients are (μ − z)/σ² for μ and
@@ -54,7 +56,7 @@ def energy(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
     return jnp.sum(0.5 * standardized(z, params) ** 2 + log_scale, -1)
 
 
-def standardized(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
+def standardized(z: Float[Array, "*B C"], params: NormalParams | None = None) -> Float[Array, "*B C"]:
     """(z − μ)/σ; arguments as `energy`."""
     if params is None:
         return z
@@ -62,12 +64,12 @@ def standardized(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
     return (z - mean) * jnp.exp(-log_scale)
 
 
-def log_prob(z: jax.Array, params: NormalParams | None = None) -> jax.Array:
+def log_prob(z: Float[Array, "*B C"], params: NormalParams | None = None) -> Float[jax.Array, "*B"]:
     """log p(z) in nats, constant included; arguments as `energy`."""
     return -energy(z, params) - 0.5 * z.shape[-1] * LOG_2PI
 
 
-def terms(log_likelihood: jax.Array) -> dict[str, jax.Array]:
+def terms(log_likelihood: Float[Array, "*B"]) -> dict[str, Float[jax.Array, ""]]:
     """Loss terms of log-likelihoods in nats per dimension, constant included; means over all vectors.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from hgad_jax.types import Scalar
+from hgad_jax.types import Array, Scalar
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -28,7 +28,7 @@ class Init(Protocol):
 class LogProb(Protocol):
     """Log-likelihood of the features."""
 
-    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, /) -> jax.Array:
+    def __call__(self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: Array, /) -> jax.Array:
         """(parameters, latents, log-dets, class ids) → log p(features | class), nats.
 
         That is log p(z | class) + log|det|, but for a constant, `Base.constant`. Latents are `[B, h, w, C]`
@@ -42,7 +42,7 @@ class Loss(Protocol):
     """An objective of one level."""
 
     def __call__(
-        self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: jax.Array, weights: Weights, /
+        self, params: Any, z: jax.Array, log_det: jax.Array, class_ids: Array, weights: Weights, /
     ) -> tuple[Scalar, dict[str, jax.Array]]:
         """(parameters, latents, log-dets, class ids, weights of terms) → (scalar, dict of all terms).
 
@@ -128,6 +128,6 @@ class Base(NamedTuple):
     drawn: bool = False
     at_grid: Choose = everywhere
     of_vectors: Choose = everywhere
-    standardized: Callable[[Any, jax.Array], jax.Array] | None = None
+    standardized: Callable[[Any, jax.Array], Array] | None = None
     classes: Classes | None = None
     alternation: str = ""

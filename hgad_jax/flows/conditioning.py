@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from hgad_jax.flows.grid import Grid, take
 from hgad_jax.flows.grouping import sorted_into_tiles
-from hgad_jax.types import total
+from hgad_jax.types import Array, total
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
 
@@ -91,7 +92,9 @@ def _multiply(x: jax.Array, layer: Affine, group: jax.Array | int) -> jax.Array:
     return jax.lax.platform_dependent(x, matrices, regions, cpu=position_by_position, default=batched)
 
 
-def apply_affine(layer: Affine, x: jax.Array, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
+def apply_affine(
+    layer: Affine, x: Float[Array, "B h w C"], groups: Int[Array, " B"]
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features → z.
 
     Images of a group are multiplied together: with many groups the work is at most twice that of one.
@@ -125,7 +128,9 @@ def at_positions(layer: Affine, grid: Grid) -> Affine:
     return layer._replace(mean=take(layer.mean, grid, 1), regions=take(layer.regions, grid, 1))
 
 
-def invert_affine(layer: Affine, z: jax.Array, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
+def invert_affine(
+    layer: Affine, z: Float[Array, "B h w C"], groups: Int[Array, " B"]
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Inverse of `apply_affine`, with its log|det|; a whole matrix per position is built on the way."""
     inverse = jnp.linalg.inv(layer.matrix)
     regions = jnp.broadcast_to(layer.regions[groups], z.shape[:-1])  # [B, h, w]
@@ -135,23 +140,25 @@ def invert_affine(layer: Affine, z: jax.Array, groups: jax.Array) -> tuple[jax.A
     return x + jnp.broadcast_to(layer.mean[groups], z.shape), -layer.log_det[group, regions]
 
 
-def group_log_prob(layer: Affine, x: jax.Array) -> jax.Array:
+def group_log_prob(layer: Affine, x: Float[Array, "B h w C"]) -> Float[jax.Array, "B G"]:
     """log p(x | group) of whole maps under the layer's Gaussians: `[B, h, w, C]` → `[B, G]`, in nats.
 
     Summed over positions; the constant −(h·w·C/2)·ln 2π, the same for all groups, is left out.
     """
-    layer, x = _on_device(layer, x)
+    layer, maps = _on_device(layer, x)
 
     def log_prob(group):
-        z, log_det = _of_group(layer, group, x)
+        z, log_det = _of_group(layer, group, maps)
         return log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3))
 
     return jax.lax.map(log_prob, jnp.arange(len(layer.mean))).T
 
 
 def most_likely(
-    layers: Sequence[Affine], features: Sequence[jax.Array]
-) -> tuple[tuple[tuple[jax.Array, jax.Array], ...], jax.Array]:
+    layers: Sequence[Affine], features: Sequence[Float[Array, "B _ _ _"]]
+) -> tuple[
+    tuple[tuple[Float[jax.Array, "B _ _ _"], Float[jax.Array, "B _ _"]], ...], Float[jax.Array, "B G"]
+]:
     """Applies to each image the layers of the group that it is likeliest under, all levels together.
 
     The same as `group_log_prob`, the maximum of its sum over levels, and `apply_affine`; half the products.
@@ -163,11 +170,11 @@ def most_likely(
     Returns:
       What `apply_affine` gives per level; log p(image | group) `[B, G]`, summed over levels, in nats.
     """
-    layers, features = _on_device(tuple(layers), tuple(features))
+    layers, levels = _on_device(tuple(layers), tuple(features))
 
     def take(carry, group):
         best, chosen = carry
-        found = [_of_group(layer, group, x) for layer, x in zip(layers, features, strict=True)]
+        found = [_of_group(layer, group, x) for layer, x in zip(layers, levels, strict=True)]
         log_prob = total(log_det.sum() - 0.5 * jnp.sum(z**2, axis=(1, 2, 3)) for z, log_det in found)
         # The first group even if it is not a number: that has to show in the end.
         better = (group == 0) | (log_prob > best)
@@ -186,8 +193,8 @@ def most_likely(
         )
         return (jnp.where(better, log_prob, best), chosen), log_prob
 
-    nothing = tuple((jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)) for x in features)
-    start = jnp.full(len(features[0]), -jnp.inf, features[0].dtype), nothing
+    nothing = tuple((jnp.zeros_like(x), jnp.zeros(x.shape[:-1], x.dtype)) for x in levels)
+    start = jnp.full(len(levels[0]), -jnp.inf, levels[0].dtype), nothing
     (_, chosen), log_prob = jax.lax.scan(take, start, jnp.arange(len(layers[0].mean)))
     return chosen, log_prob.T
 
@@ -200,7 +207,7 @@ def fit_affine(
     per_class: bool,
     regions: int,
     shrinkage: float,
-    offsets: np.ndarray | None = None,
+    offsets: Float[np.ndarray, "G C"] | None = None,
 ) -> Affine:
     """Fits the layer to training features in two streaming passes (one if it ignores the position).
 

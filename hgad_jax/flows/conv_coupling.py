@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from hgad_jax.flows.coupling import log_global_scale, soft_clamp
 from hgad_jax.flows.linear import sum_leading
 from hgad_jax.flows.permutation import permute, permute_back
+from hgad_jax.types import Array
 
 
 class ConvCouplingParams(NamedTuple):
@@ -34,7 +36,9 @@ def _add_bias(x, bias):
 _add_bias.defvjp(lambda x, bias: (_add_bias(x, bias), None), lambda _, g: (g, sum_leading(g, 1)))
 
 
-def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def convolve(
+    x: Float[Array, "B h w I"], kernel: Float[Array, "k k I O"], bias: Float[Array, " O"]
+) -> Float[jax.Array, "B h w O"]:
     """Cross-correlation of `[B, h, w, I]` with a kernel `[k, k, I, O]`, zeros around, size kept."""
     if kernel.shape[0] == 1:
         return _add_bias((x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1), bias)
@@ -57,8 +61,8 @@ def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def scale_and_shift(
-    params: ConvCouplingParams, passive: jax.Array, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: ConvCouplingParams, passive: Float[Array, "B h w P"], clamp: float
+) -> tuple[Float[jax.Array, "B h w A"], Float[jax.Array, "B h w A"]]:
     """Log-scale and shift of the transformed half `[B, h, w, floor(C/2)]` from the passive one."""
     hidden = jax.nn.relu(convolve(passive, params.hidden_kernel, params.hidden_bias))
     raw_scale, raw_shift = jnp.split(convolve(hidden, params.out_kernel, params.out_bias), 2, axis=-1)
@@ -66,8 +70,12 @@ def scale_and_shift(
 
 
 def forward(
-    params: ConvCouplingParams, permutation: jax.Array, x: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: ConvCouplingParams,
+    permutation: Int[Array, " C"],
+    x: Float[Array, "B h w C"],
+    *,
+    clamp: float,
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features → latent through one block.
 
     Args:
@@ -88,8 +96,12 @@ def forward(
 
 
 def inverse(
-    params: ConvCouplingParams, permutation: jax.Array, y: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: ConvCouplingParams,
+    permutation: Int[Array, " C"],
+    y: Float[Array, "B h w C"],
+    *,
+    clamp: float,
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Latent → features through one block; arguments and results as `forward`."""
     log_g = log_global_scale(params.gamma)
     u = permute_back(y, permutation) - jnp.broadcast_to(params.offset, y.shape)

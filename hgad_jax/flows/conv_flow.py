@@ -6,11 +6,13 @@ the turn, each stacked over the turns, so that one turn is compiled once and sca
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from hgad_jax.flows import conv_coupling
 from hgad_jax.flows.conv_coupling import ConvCouplingParams
 from hgad_jax.flows.coupling import GAMMA_OF_ONE
 from hgad_jax.flows.permutation import random_permutations
+from hgad_jax.types import Array
 
 ConvFlowParams = tuple[ConvCouplingParams, ...]  # one per place in the turn, stacked over turns
 
@@ -61,14 +63,20 @@ def init_params(
     return tuple(place(key, k) for key, k in zip(keys, kernel_sizes, strict=True))
 
 
-def init_permutations(key: jax.Array, *, channels: int, num_blocks: int, places: int) -> jax.Array:
+def init_permutations(
+    key: jax.Array, *, channels: int, num_blocks: int, places: int
+) -> Int[jax.Array, "turns {places} {channels}"]:
     """Fixed permutations, int32 `[turns, places in a turn, C]`."""
     return random_permutations(key, num_blocks, channels).reshape(-1, places, channels)
 
 
 def forward(
-    params: ConvFlowParams, permutations: jax.Array, x: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: ConvFlowParams,
+    permutations: Int[Array, "turns places C"],
+    x: Float[Array, "B h w C"],
+    *,
+    clamp: float,
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features → latents.
 
     Args:
@@ -84,8 +92,12 @@ def forward(
 
 
 def inverse(
-    params: ConvFlowParams, permutations: jax.Array, z: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: ConvFlowParams,
+    permutations: Int[Array, "turns places C"],
+    z: Float[Array, "B h w C"],
+    *,
+    clamp: float,
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Latents → features; arguments and results as `forward`."""
     return _chain(conv_coupling.inverse, params, permutations, z, clamp=clamp, reverse=True)
 
@@ -99,5 +111,5 @@ def _chain(transform, params, permutations, x, *, clamp, reverse):
             log_det = log_det + block_log_det
         return (x, log_det), None
 
-    start = (x, jnp.zeros(x.shape[:-1], x.dtype))
+    start = (jnp.asarray(x), jnp.zeros(x.shape[:-1], x.dtype))
     return jax.lax.scan(turn, start, (params, permutations), reverse=reverse)[0]

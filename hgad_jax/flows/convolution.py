@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from hgad_jax.flows import conv_flow
 from hgad_jax.flows.part import Flow
 from hgad_jax.flows.permutation import permute
+from hgad_jax.types import Array
 
 _EPSILON = 1e-5  # of the layer norm's variance, PyTorch's default
 
@@ -82,12 +84,13 @@ def convolution(
     return Flow(init, draw, forward, inverse if norm == "none" else None, carry)
 
 
-def layer_norm(x: jax.Array, params: NormParams | None = None) -> jax.Array:
+def layer_norm(x: Float[Array, "B h w C"], params: NormParams | None = None) -> Float[jax.Array, "B h w C"]:
     """Each image's map `[B, h, w, C]` to mean 0 and variance 1 over all its elements, then scaled and moved.
 
     It is not counted in the log-determinant, as in the published implementations: an image's own mean and
     variance cannot be inverted. With trained parameters the likelihood is unbounded (docs/detectors.md).
     """
+    x = jnp.asarray(x)
     mean = x.mean((1, 2, 3), keepdims=True)
     variance = x.var((1, 2, 3), keepdims=True)
     normed = (x - mean) * jax.lax.rsqrt(variance + _EPSILON)

@@ -22,8 +22,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import optimization_barrier
+from jaxtyping import Float
 
 from hgad_jax.flows.linear import dense, dense_beside, narrow_product, rows, sum_leading
+from hgad_jax.types import Array
 
 # softplus of FrEIA's global affine: g = 0.2 · log(1 + exp(gamma / 2)); g(GAMMA_OF_ONE) = 1.
 GAMMA_OF_ONE = 9.986478501101022
@@ -41,19 +43,22 @@ class CouplingParams(NamedTuple):
     offset: jax.Array  # [C]
 
 
-def soft_clamp(raw: jax.Array, clamp: float) -> jax.Array:
+def soft_clamp(raw: Float[Array, "*shape"], clamp: float) -> Float[jax.Array, "*shape"]:
     """Log-scale of a coupling from the subnet's raw output: bounded by ±clamp, slope 0.1·clamp at zero."""
     return clamp * jnp.tanh(0.1 * raw)
 
 
-def log_global_scale(gamma: jax.Array) -> jax.Array:
+def log_global_scale(gamma: Float[Array, "*shape"]) -> Float[jax.Array, "*shape"]:
     """log g for g = 0.2 · softplus(gamma / 2)."""
     return jnp.log(0.2) + jnp.log(jax.nn.softplus(0.5 * gamma))
 
 
 def scale_and_shift(
-    preactivation: jax.Array, out_kernel: jax.Array, out_bias: jax.Array, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    preactivation: Float[Array, "*rows H"],
+    out_kernel: Float[Array, "H O"],
+    out_bias: Float[Array, " O"],
+    clamp: float,
+) -> tuple[Float[jax.Array, "*rows A"], Float[jax.Array, "*rows A"]]:
     """Log-scale and shift of the transformed half, each `[..., floor(C/2)]`.
 
     Args:
@@ -71,20 +76,22 @@ class Block(NamedTuple):
     """What a block computes with: made of its parameters and the condition alone, the same for all images."""
 
     passive_kernel: jax.Array  # [ceil(C/2), H]
-    projected: jax.Array  # the condition's part of the hidden layer, bias included: [h, w, H] or [H]
+    projected: Array  # the condition's part of the hidden layer, bias included: [h, w, H] or [H]
     out_kernel: jax.Array  # [2·floor(C/2), H]: its gradient is that of a product without a transposed copy
     out_bias: jax.Array  # [2·floor(C/2)]
     log_g: jax.Array  # [C]
     offset: jax.Array  # [C]
 
 
-def block(params: CouplingParams, projected: jax.Array) -> Block:
+def block(params: CouplingParams, projected: Float[Array, "*place H"]) -> Block:
     """A block of its parameters and the condition's part of its hidden layer, bias included."""
     log_g = log_global_scale(params.gamma)
     return Block(params.passive_kernel, projected, params.out_kernel.T, params.out_bias, log_g, params.offset)
 
 
-def forward(block: Block, rotation: jax.Array, x: jax.Array, *, clamp: float) -> tuple[jax.Array, jax.Array]:
+def forward(
+    block: Block, rotation: Float[Array, "C C"], x: Float[Array, "B h w C"], *, clamp: float
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features → latent through one block, for whole maps.
 
     Args:
@@ -99,7 +106,7 @@ def forward(block: Block, rotation: jax.Array, x: jax.Array, *, clamp: float) ->
     return _forward(clamp, block, rotation, x)
 
 
-def _halves(x: jax.Array) -> list[jax.Array]:
+def _halves(x: Array) -> list[jax.Array]:
     """Passive and transformed channels."""
     return jnp.split(x, [x.shape[-1] - x.shape[-1] // 2], axis=-1)
 
@@ -163,13 +170,13 @@ _forward.defvjp(_forward_and_kept, _backward)
 
 def forward_vectors(
     params: CouplingParams,
-    rotation: jax.Array,
-    place: jax.Array,
-    table: jax.Array,
-    x: jax.Array,
+    rotation: Float[Array, "C C"],
+    place: Float[Array, "N T"],
+    table: Float[Array, "T H"],
+    x: Float[Array, "N C"],
     *,
     clamp: float,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[jax.Array, "N C"], Float[jax.Array, " N"]]:
     """`forward` for vectors taken out of their maps, few enough to stay in the processor's cache.
 
     Args:
@@ -192,7 +199,9 @@ def forward_vectors(
     return u @ rotation.T, log_scale.sum(-1) + log_g.sum()
 
 
-def inverse(block: Block, rotation: jax.Array, y: jax.Array, *, clamp: float) -> tuple[jax.Array, jax.Array]:
+def inverse(
+    block: Block, rotation: Float[Array, "C C"], y: Float[Array, "B h w C"], *, clamp: float
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Latent → features through one block; arguments as `forward`. Returns x and log|det dx/dy|."""
     g = jnp.broadcast_to(jnp.exp(-block.log_g), y.shape)
     passive, transformed = _halves((y @ rotation - jnp.broadcast_to(block.offset, y.shape)) * g)

@@ -8,10 +8,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from hgad_jax.flows import coupling
 from hgad_jax.flows.grid import Grid
 from hgad_jax.flows.position import axis_codes, axis_hot, axis_table, grid_codes, project
+from hgad_jax.types import Array
 
 
 def init_params(
@@ -94,11 +96,11 @@ def _stacked(trees):
 
 def forward(
     params: coupling.CouplingParams | tuple[coupling.Block, ...],
-    rotations: jax.Array,
-    x: jax.Array,
+    rotations: Float[Array, "K C C"],
+    x: Float[Array, "B h w C"],
     *,
     clamp: float,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Features → latents.
 
     Args:
@@ -147,13 +149,13 @@ _forward.defvjp(
 
 def forward_vectors(
     params: coupling.CouplingParams,
-    rotations: jax.Array,
-    x: jax.Array,
-    positions: jax.Array,
+    rotations: Float[Array, "K C C"],
+    x: Float[Array, "N C"],
+    positions: Int[Array, " N"],
     *,
     size: tuple[int, int],
     clamp: float,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[jax.Array, "N C"], Float[jax.Array, " N"]]:
     """`forward` for vectors taken out of their maps.
 
     Args:
@@ -180,22 +182,26 @@ def forward_vectors(
         y, block_log_det = coupling.forward_vectors(block_params, rotation, place, table, x, clamp=clamp)
         return (y, log_det + block_log_det), None
 
-    start = (x, jnp.zeros(x.shape[:-1], x.dtype))
+    start = (jnp.asarray(x), jnp.zeros(x.shape[:-1], x.dtype))
     # Unrolled: moving parameters and gradients of so few vectors in and out of a loop takes as long as an
     # eighth of the step.
     return jax.lax.scan(block, start, (params, rotations), unroll=True)[0]
 
 
 def inverse(
-    params: coupling.CouplingParams, rotations: jax.Array, z: jax.Array, *, clamp: float
-) -> tuple[jax.Array, jax.Array]:
+    params: coupling.CouplingParams,
+    rotations: Float[Array, "K C C"],
+    z: Float[Array, "B h w C"],
+    *,
+    clamp: float,
+) -> tuple[Float[jax.Array, "B h w C"], Float[jax.Array, "B h w"]]:
     """Latents → features; returns x `[B, h, w, C]` and log|det dx/dz| `[B, h, w]`."""
 
     def body(carry, layer):
         (block, rotation), (z, log_det) = layer, carry
         return _add_block(coupling.inverse, block, rotation, z, log_det, clamp), None
 
-    start = (z, jnp.zeros(z.shape[:-1], z.dtype))
+    start = (jnp.asarray(z), jnp.zeros(z.shape[:-1], z.dtype))
     _, h, w, _ = z.shape
     blocks = _stacked(blocks_at(params, (h, w)))
     return jax.lax.scan(body, start, (blocks, rotations), reverse=True)[0]

@@ -2,9 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int
+
+from hgad_jax.types import Array
 
 
-def sorted_into_tiles(groups: jax.Array, num_groups: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def sorted_into_tiles(
+    groups: Int[Array, " B"], num_groups: int
+) -> tuple[Int[jax.Array, "N T"], Int[jax.Array, " N"], Int[jax.Array, " B"]]:
     """Fills tiles of T rows with images of one group each, in as many tiles as can ever be needed.
 
     Shapes depend on the numbers of images and groups alone, and the rows are N·T < 2·B.

@@ -16,6 +16,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from hgad_jax.types import Array
 
 
 def sum_leading(x: jax.Array, ndim: int) -> jax.Array:
@@ -25,12 +28,12 @@ def sum_leading(x: jax.Array, ndim: int) -> jax.Array:
     return (jnp.ones((flat.shape[0],), x.dtype) @ flat).reshape(trail)
 
 
-def rows(x: jax.Array) -> jax.Array:
+def rows(x: Float[Array, "*rows D"]) -> Float[Array, "N D"]:
     """`[..., D]` → `[N, D]`."""
     return x.reshape(-1, x.shape[-1])
 
 
-def narrow_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def narrow_product(x: Float[Array, "N D"], kernel: Float[Array, "E D"]) -> Float[Array, "N E"]:
     """x `[N, D]` @ kernel.T, kernel `[E, D]`, for few outputs E: just below 64, a CPU has half its speed."""
     width = kernel.shape[0]
     lacking = -width % 64
@@ -40,7 +43,9 @@ def narrow_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def dense(
+    x: Float[Array, "*rows D"], kernel: Float[Array, "D E"], bias: Float[Array, "*place E"]
+) -> Float[Array, "*rows E"]:
     """x @ kernel + bias.
 
     Args:
@@ -71,7 +76,12 @@ dense.defvjp(_dense_forward, _dense_backward)
 
 
 @jax.custom_vjp
-def dense_beside(x: jax.Array, given: jax.Array, kernel: jax.Array, given_kernel: jax.Array) -> jax.Array:
+def dense_beside(
+    x: Float[Array, "N D"],
+    given: Float[Array, "N T"],
+    kernel: Float[Array, "D E"],
+    given_kernel: Float[Array, "T E"],
+) -> Float[jax.Array, "N E"]:
     """x @ kernel + given @ given_kernel as one product; `given` is no parameter and gets no gradient.
 
     Two narrow products take longer than the one, in either direction.

@@ -5,9 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from hgad_jax.flows.grid import Grid
 from hgad_jax.flows.linear import dense
+from hgad_jax.types import Array
 
 
 class AxisCodes(NamedTuple):
@@ -22,7 +24,7 @@ class AxisCodes(NamedTuple):
     rows: jax.Array  # [h, P/2]
 
 
-def sinusoids(length: int, channels: int) -> np.ndarray:
+def sinusoids(length: int, channels: int) -> Float[np.ndarray, "{length} {channels}"]:
     """Sines in even and cosines in odd channels of the integer positions 0 … length − 1.
 
     Frequency i is 10000^(−2i/channels), so that `channels` is half of the whole code's width.
@@ -56,7 +58,7 @@ def grid_codes(grid: Grid, channels: int) -> AxisCodes:
     return AxisCodes(codes(grid.columns), codes(grid.rows))
 
 
-def position_map(codes: AxisCodes) -> jax.Array:
+def position_map(codes: AxisCodes) -> Float[jax.Array, "h w P"]:
     """The whole code `[h, w, P]`, as papers write it."""
     h, w, half = codes.rows.shape[0], codes.columns.shape[0], codes.rows.shape[1]
     columns = jnp.broadcast_to(codes.columns[None, :, :], (h, w, half))
@@ -64,7 +66,7 @@ def position_map(codes: AxisCodes) -> jax.Array:
     return jnp.concatenate([columns, rows], axis=-1)
 
 
-def project(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
+def project(codes: AxisCodes, kernel: Float[Array, "P D"]) -> Float[jax.Array, "h w D"]:
     """`position_map(codes) @ kernel`, with h + w products instead of h·w.
 
     Args:
@@ -80,7 +82,7 @@ def project(codes: AxisCodes, kernel: jax.Array) -> jax.Array:
     return columns[None, :, :] + rows[:, None, :]
 
 
-def axis_hot(positions: jax.Array, height: int, width: int) -> jax.Array:
+def axis_hot(positions: Int[Array, " N"], height: int, width: int) -> Float[jax.Array, "N {width}+{height}"]:
     """Columns and rows of positions, as two ones among zeros.
 
     Args:
@@ -96,7 +98,9 @@ def axis_hot(positions: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.concatenate([columns, rows], axis=-1)
 
 
-def axis_table(codes: AxisCodes, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def axis_table(
+    codes: AxisCodes, kernel: Float[Array, "P D"], bias: Float[Array, " D"]
+) -> Float[jax.Array, "T D"]:
     """What `axis_hot(p, h, w)` is to be multiplied with to project the code of position p and add a bias.
 
     For vectors that come from anywhere on a map: the product has w + h terms instead of P, and its gradient

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 
-def random_rotation(key: jax.Array, channels: int) -> jax.Array:
+def random_rotation(key: jax.Array, channels: int) -> Float[jax.Array, "{channels} {channels}"]:
     """A rotation drawn from the Haar measure on SO(channels).
 
     The QR factor of a Gaussian matrix is Haar on O(n) once the signs of R's diagonal are moved into Q
@@ -19,6 +20,8 @@ def random_rotation(key: jax.Array, channels: int) -> jax.Array:
     return q.at[0].multiply(sign)
 
 
-def random_rotations(key: jax.Array, count: int, channels: int) -> jax.Array:
+def random_rotations(
+    key: jax.Array, count: int, channels: int
+) -> Float[jax.Array, "{count} {channels} {channels}"]:
     """`count` independent rotations, `[count, channels, channels]`."""
     return jax.lax.map(lambda k: random_rotation(k, channels), jax.random.split(key, count))

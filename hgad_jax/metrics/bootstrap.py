@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Num
 
 from hgad_jax.metrics.curves import Points, curve_metrics, points_of
 from hgad_jax.metrics.ranking import RANKING
@@ -30,7 +31,7 @@ class Resampler:
         self._draws = {key: np.full(replicates, count) for key, count in strata.items()}
         self._rng = rng
 
-    def draw(self, stratum: Hashable) -> np.ndarray:
+    def draw(self, stratum: Hashable) -> Int[np.ndarray, " R"]:
         """Weights `[R]` of the next image of a stratum."""
         drawn = self._rng.binomial(self._draws[stratum], 1 / self._images[stratum])
         self._images[stratum] -= 1
@@ -51,7 +52,7 @@ class WeightedCounts:
         self._shape = (replicates, 3, bins)
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, counts: np.ndarray, weights: np.ndarray) -> None:
+    def add(self, counts: Num[np.ndarray, "3 bins"], weights: Num[np.ndarray, " R"]) -> None:
         """Adds an image: negatives, positives and overlap `[3, bins]`, and its draws `[R]`."""
         self._waiting.append((counts.ravel(), weights))
         if len(self._waiting) == _BLOCK:
@@ -63,7 +64,7 @@ class WeightedCounts:
             self._sums += weights.astype(np.float64).T @ counts
             self._waiting = []
 
-    def metrics(self) -> dict[str, np.ndarray]:
+    def metrics(self) -> dict[str, Float[np.ndarray, " R"]]:
         """Each replicate's metrics: name → `[R]`."""
         self._flush()
         negatives, positives, overlap = np.moveaxis(self._sums.reshape(self._shape), 1, 0)
@@ -71,8 +72,12 @@ class WeightedCounts:
 
 
 def image_replicates(
-    labels: np.ndarray, scores: np.ndarray, classes: np.ndarray, replicates: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+    labels: Bool[np.ndarray, " N"],
+    scores: Float[np.ndarray, " N"],
+    classes: Int[np.ndarray, " N"],
+    replicates: int,
+    rng: np.random.Generator,
+) -> dict[str, Float[np.ndarray, " {replicates}"]]:
     """Ranking metrics of image scores in each replicate, exact: name → `[R]`.
 
     Args:
@@ -95,7 +100,7 @@ def image_replicates(
     return {name: np.concatenate([part[name] for part in parts]) for name in RANKING}
 
 
-def interval(replicates: np.ndarray, level: float = LEVEL) -> list[float]:
+def interval(replicates: Num[np.ndarray, " R"], level: float = LEVEL) -> list[float]:
     """The percentile interval of replicates `[R]`: `[low, high]`."""
     tail = (1 - level) / 2
     return [float(value) for value in np.quantile(replicates, [tail, 1 - tail])]

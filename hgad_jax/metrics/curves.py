@@ -8,8 +8,10 @@ few lines serve images, pixels and, along leading axes, the replicates of a boot
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Num
 
 FPR_LIMIT = 0.3  # of AUPRO
+Values = np.ndarray | np.floating  # of curves `[...]`, also of a single one
 
 
 class Points(NamedTuple):
@@ -60,7 +62,7 @@ class CurveSums:
         )
         return before, above
 
-    def _overlap_area(self, before: Points, above: Points) -> np.ndarray:
+    def _overlap_area(self, before: Points, above: Points) -> Values:
         """Trapezoids of overlap over negatives, the last one cut where the rate reaches the limit."""
         end = self.limit * self.totals.negatives[..., None]
         right = np.minimum(above.negatives, end)
@@ -110,7 +112,11 @@ class CurveSamples:
                 out[0] = values[negatives == 0].max()
 
 
-def points_of(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> Points:
+def points_of(
+    labels: Bool[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    weights: Num[np.ndarray, "*replicates n"] | None = None,
+) -> Points:
     """Counts at each distinct score of `[n]` labels and scores, highest first.
 
     Args:
@@ -134,7 +140,7 @@ def curve_metrics(points: Points, limit: float = FPR_LIMIT) -> dict[str, np.ndar
     return sums.metrics()
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _ratio(numerator: Values, denominator: Values) -> np.ndarray:
     """The quotient, 0 where the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     return np.divide(numerator, denominator, out=np.zeros(shape), where=np.asarray(denominator) > 0)

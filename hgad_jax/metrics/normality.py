@@ -6,12 +6,15 @@ neighbouring positions are not independent.
 """
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import ndtr
 
 BINS = 10_000  # of the streamed statistic, whose error is 1 / BINS
 
 
-def ks_statistic(latents: np.ndarray, mean: np.ndarray | float = 0.0, deviation: np.ndarray | float = 1.0):
+def ks_statistic(
+    latents: Float[np.ndarray, "*rows C"], mean: np.ndarray | float = 0.0, deviation: np.ndarray | float = 1.0
+) -> Float[np.ndarray, " C"]:
     """The largest gap between a channel's empirical distribution and a normal one, exactly.
 
     Args:
@@ -45,7 +48,10 @@ class KSCounts:
         self._counts = np.zeros((channels, bins), np.int64)
 
     def add(
-        self, latents: np.ndarray, mean: np.ndarray | float = 0.0, deviation: np.ndarray | float = 1.0
+        self,
+        latents: Float[np.ndarray, "*rows C"],
+        mean: np.ndarray | float = 0.0,
+        deviation: np.ndarray | float = 1.0,
     ) -> None:
         """Adds latents `[..., C]`; mean and deviation as in `ks_statistic`."""
         channels, bins = self._counts.shape
@@ -54,7 +60,7 @@ class KSCounts:
         for row, values in zip(self._counts, index.T, strict=True):
             row += np.bincount(values, minlength=bins)
 
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
         """The lowest and the highest that each channel's statistic can be, `[C]` each."""
         bins = self._counts.shape[1]
         empirical = np.cumsum(self._counts, 1) / self._counts.sum(1, keepdims=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, UInt
 
 from hgad_jax.disk import DiskArray
 
@@ -20,24 +21,24 @@ _HALF = 2**16
 _REFINED = 32  # crowded bins counted in one pass, half a megabyte each
 
 
-def descending_key(scores: np.ndarray) -> np.ndarray:
+def descending_key(scores: Float[np.ndarray, "*shape"]) -> UInt[np.ndarray, "*shape"]:
     """float32 → uint32, the lower the higher the score; equal scores have equal keys, 0 and -0 too."""
     bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.uint32)  # -0 + 0 is 0
     return np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
 
 
-def score_of_key(keys: np.ndarray | np.uint32) -> np.ndarray:
+def score_of_key(keys: np.ndarray | np.uint32) -> Float[np.ndarray, "*shape"]:
     """The inverse of `descending_key`."""
     keys = np.asarray(keys, np.uint32)
     return np.where(keys >> 31, keys, ~keys & np.uint32(0x7FFFFFFF)).astype(np.uint32).view(np.float32)
 
 
-def keys_of(packed: np.ndarray) -> np.ndarray:
+def keys_of(packed: UInt[np.ndarray, "*shape"]) -> UInt[np.ndarray, "*shape"]:
     """Keys of packed scores, uint32."""
     return (packed >> np.uint64(32)).astype(np.uint32)
 
 
-def labels_of(packed: np.ndarray) -> np.ndarray:
+def labels_of(packed: UInt[np.ndarray, "*shape"]) -> UInt[np.ndarray, "*shape"]:
     """Labels of packed scores, uint32."""
     return packed.astype(np.uint32)  # the lower half
 

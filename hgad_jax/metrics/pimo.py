@@ -1,6 +1,7 @@
 """AUPIMO: recall of each defective image where next to no pixel of a good image is above the threshold."""
 
 import numpy as np
+from jaxtyping import Num, UInt
 
 LOW, HIGH = 1e-5, 1e-4  # false-positive rates on good images between which recall is averaged
 
@@ -21,7 +22,7 @@ class NormalTail:
         self._parts: list[tuple[np.ndarray, np.ndarray]] = []
         self._keys, self._ranks = np.zeros(0, np.uint32), np.zeros(0)
 
-    def add(self, keys: np.ndarray, counts: np.ndarray) -> None:
+    def add(self, keys: UInt[np.ndarray, " n"], counts: Num[np.ndarray, " n"]) -> None:
         """Takes distinct keys (see `metrics.ordering`), ascending, and how many good pixels have each."""
         if self._reached > HIGH * self._count:
             return
@@ -36,7 +37,7 @@ class NormalTail:
         self._ranks = np.concatenate([*(ranks for _, ranks in self._parts), self._ranks])
         return LOW * self._count >= 1
 
-    def aupimo(self, keys: np.ndarray) -> float:
+    def aupimo(self, keys: UInt[np.ndarray, " n"]) -> float:
         """Of one image, from the keys of its defective pixels, `[n]`."""
         # good pixels at least as high; a score above all good pixels is found at every rate
         index = np.searchsorted(self._keys, keys, "right") - 1

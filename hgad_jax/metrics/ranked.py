@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt
 
 from hgad_jax.metrics.ordering import descending_key
 from hgad_jax.metrics.region import label_regions
@@ -17,13 +18,13 @@ class RankedImage(NamedTuple):
     keys: np.ndarray  # of the scores, ascending uint32 [n]: highest score first
     above: np.ndarray  # negatives, positives and overlap among the first 0, 1, ... n pixels, [3, n + 1]
 
-    def counts(self, edges: np.ndarray) -> np.ndarray:
+    def counts(self, edges: UInt[np.ndarray, " edges"]) -> Float[np.ndarray, "3 edges+1"]:
         """Negatives, positives and overlap in each bin between ascending keys, `[3, edges + 1]`."""
         reached = self.above[:, np.searchsorted(self.keys, edges, "right")]
         return np.diff(np.concatenate([reached, self.above[:, -1:]], 1), axis=1, prepend=0)
 
 
-def rank(scores: np.ndarray, mask: np.ndarray) -> RankedImage:
+def rank(scores: Float[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]) -> RankedImage:
     """Sorts an image's pixels; scores and mask `[H, W]`."""
     regions, sizes = label_regions(mask)
     size_of = np.append(0, sizes).astype(np.uint64)

@@ -1,13 +1,16 @@
 """Metrics of image scores against binary labels, over all thresholds."""
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from hgad_jax.metrics.curves import curve_metrics, points_of
 
 RANKING = ("auroc", "ap", "f1_max")
 
 
-def ranking_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float] | None:
+def ranking_metrics(
+    labels: Shaped[np.ndarray, "*shape"], scores: Float[np.ndarray, "*shape"]
+) -> dict[str, float] | None:
     """AUROC, average precision and the best F1 over all thresholds.
 
     Args:
@@ -24,7 +27,7 @@ def ranking_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float] 
     return {name: float(found[name]) for name in RANKING}
 
 
-def auroc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+def auroc(labels: Shaped[np.ndarray, "*shape"], scores: Float[np.ndarray, "*shape"]) -> float | None:
     """The area under the ROC curve alone, many times as fast as all metrics where scores are millions.
 
     Args:

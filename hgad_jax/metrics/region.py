@@ -3,6 +3,7 @@
 from typing import cast
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy import ndimage
 
 from hgad_jax.metrics.curves import FPR_LIMIT, Points, curve_metrics
@@ -10,7 +11,9 @@ from hgad_jax.metrics.curves import FPR_LIMIT, Points, curve_metrics
 EIGHT = np.ones((3, 3))  # pixels that touch at a corner belong together
 
 
-def aupro(masks: np.ndarray, maps: np.ndarray, *, limit: float = FPR_LIMIT) -> float | None:
+def aupro(
+    masks: Shaped[np.ndarray, "N H W"], maps: Float[np.ndarray, "N H W"], *, limit: float = FPR_LIMIT
+) -> float | None:
     """Area under the per-region overlap curve up to a false-positive rate, divided by that rate.
 
     Regions are 8-connected components of the masks and weigh the same whatever their size. The curve is
@@ -38,7 +41,9 @@ def aupro(masks: np.ndarray, maps: np.ndarray, *, limit: float = FPR_LIMIT) -> f
     return float(curve_metrics(Points(*(np.add.reduceat(v, starts) for v in values)), limit)["aupro"])
 
 
-def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def label_regions(
+    mask: Bool[np.ndarray, "H W"],
+) -> tuple[Int[np.ndarray, "H W"], Int[np.ndarray, " regions"]]:
     """The 8-connected regions of a mask `[H, W]`.
 
     Returns:
@@ -49,7 +54,7 @@ def label_regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labelled, np.bincount(labelled.ravel(), minlength=count + 1)[1:]
 
 
-def region_sizes(mask: np.ndarray) -> np.ndarray:
+def region_sizes(mask: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
     """The size of each pixel's region in pixels, 0 outside of all, `[H, W]`."""
     labelled, sizes = label_regions(mask)
     return np.append(0, sizes)[labelled]

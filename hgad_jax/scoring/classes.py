@@ -9,6 +9,7 @@ of the images that are said to be of their class with 80 %, about 80 % are.
 from typing import cast
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import log_softmax
 
@@ -18,7 +19,7 @@ _LOG_RANGE = (-2.0, 20.0)  # of the temperature: from a seventh to half a billio
 _MARGIN = 0.5  # of the distance from the typical good image to the strangest one
 
 
-def fit_temperature(class_log_prob: Array, labels: Array) -> float:
+def fit_temperature(class_log_prob: Float[Array, "N K"], labels: Int[Array, " N"]) -> float:
     """The temperature under which held-out images' classes are most probable.
 
     Where all of N images are found right, it would go to zero and every probability to one. N images do not
@@ -50,12 +51,14 @@ def fit_temperature(class_log_prob: Array, labels: Array) -> float:
     return float(np.exp(found.x))
 
 
-def class_probability(class_log_prob: Array, temperature: Scalar) -> np.ndarray:
+def class_probability(class_log_prob: Float[Array, "B K"], temperature: Scalar) -> Float[np.ndarray, "B K"]:
     """Probabilities `[B, K]` of the classes that the model knows, given that it is one of them."""
     return np.exp(log_softmax(np.asarray(class_log_prob, np.float64) / float(temperature), axis=1))
 
 
-def strangeness_limits(strangeness: Array, class_ids: Array, num_classes: int) -> np.ndarray:
+def strangeness_limits(
+    strangeness: Float[Array, " N"], class_ids: Int[Array, " N"], num_classes: int
+) -> Float[np.ndarray, " {num_classes}"]:
     """Above which an image scored as a class is reported as of none: `[K]`.
 
     Half as far again from the median of the good images as the highest of them. A new good image is above

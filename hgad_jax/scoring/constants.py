@@ -10,10 +10,11 @@ come from one image fewer than the final ones, so that these scores are, if anyt
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from hgad_jax.types import Array, abstract_array
 
@@ -42,6 +43,9 @@ class Constants(NamedTuple):
     negative_entropy: TermConstants
 
 
+C = TypeVar("C", Constants, TermConstants)
+
+
 class _Sums(NamedTuple):
     """Float64 sufficient statistics of one level and class."""
 
@@ -52,7 +56,7 @@ class _Sums(NamedTuple):
 
 
 def fit_constants(
-    log_likelihood: Levels, negative_entropy: Levels, labels: Array, num_classes: int
+    log_likelihood: Levels, negative_entropy: Levels, labels: Int[Array, " N"], num_classes: int
 ) -> Constants:
     """Fits the constants of each class.
 
@@ -66,7 +70,7 @@ def fit_constants(
 
 
 def leave_one_out(
-    log_likelihood: Levels, negative_entropy: Levels, labels: Array, *, tiles: int = 1
+    log_likelihood: Levels, negative_entropy: Levels, labels: Int[Array, " N"], *, tiles: int = 1
 ) -> Constants:
     """The constants for each of the images that were given to `fit_constants`, fitted without it.
 
@@ -83,7 +87,7 @@ def leave_one_out(
     return Constants(*(_term_without_each(term, labels[::tiles], tiles) for term in terms))
 
 
-def of_classes(constants: Constants, class_ids: Array) -> Constants:
+def of_classes(constants: C, class_ids: Int[Array, "*B"] | int | np.integer) -> C:
     """The constants for images of these classes: the first axis becomes `[B]`."""
     return jax.tree.map(lambda array: array[class_ids], constants)
 

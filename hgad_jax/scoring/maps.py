@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from hgad_jax.precision import EXACT
 from hgad_jax.resize import resize_aligned
 from hgad_jax.types import Array, total
 
 
-def upsample_and_sum(maps: Sequence[Array], size: int) -> jax.Array:
+def upsample_and_sum(maps: Sequence[Float[Array, "B _ _"]], size: int) -> Float[jax.Array, "B {size} {size}"]:
     """Sum over levels of maps `[B, h, w]`, each brought to `[B, size, size]` bilinearly, corners aligned."""
     return total(resize_aligned(m[..., None], size, size)[..., 0] for m in maps)
 
@@ -38,7 +39,7 @@ def _gaussian_matrix(size: int, sigma: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def smooth(maps: Array, sigma: float) -> jax.Array:
+def smooth(maps: Float[Array, "B h w"], sigma: float) -> Float[jax.Array, "B h w"]:
     """Gaussian filter over the last two axes of `[B, h, w]`; sigma in pixels, 0 changes nothing."""
     if sigma == 0:
         return jnp.asarray(maps)
@@ -47,7 +48,7 @@ def smooth(maps: Array, sigma: float) -> jax.Array:
     return jnp.einsum("yh,bhw,xw->byx", rows, maps, columns, precision=EXACT)
 
 
-def inside(boxes: jax.Array, size: int) -> jax.Array:
+def inside(boxes: Int[Array, "B 4"], size: int) -> Bool[jax.Array, "B {size} {size}"]:
     """Which pixels lie in boxes `[B, 4]` of top, left, height and width: bool `[B, size, size]`."""
     pixels = jnp.arange(size)
 
@@ -58,7 +59,9 @@ def inside(boxes: jax.Array, size: int) -> jax.Array:
     return rows[:, :, None] & columns[:, None, :]
 
 
-def image_score(maps: jax.Array, top_fraction: float, seen: jax.Array | None = None) -> jax.Array:
+def image_score(
+    maps: Float[Array, "B h w"], top_fraction: float, seen: Bool[Array, "B h w"] | None = None
+) -> Float[jax.Array, " B"]:
     """Mean of each map's highest values: `[B, h, w]` → `[B]`.
 
     Args:
@@ -77,7 +80,9 @@ def image_score(maps: jax.Array, top_fraction: float, seen: jax.Array | None = N
     return jnp.where(taken, highest, 0).sum(-1) / count
 
 
-def quantile(values: jax.Array, fraction: float, counted: jax.Array) -> jax.Array:
+def quantile(
+    values: Float[Array, "B N"], fraction: float, counted: Bool[Array, "B N"]
+) -> Float[jax.Array, " B"]:
     """The value that this share of each row's values is at most: `[B, N]` → `[B]`.
 
     Args:

@@ -7,13 +7,17 @@ the set is part of it. NumPy, since it runs over whole test sets on the host, in
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from hgad_jax.scoring.maps import smooth, upsample_and_sum
+from hgad_jax.types import Scalar
 
 SIGMA = 4.0  # pixels of the map
 
 
-def normal_map(levels: Sequence[np.ndarray], highest: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+def normal_map(
+    levels: Sequence[Float[np.ndarray, "N _ _"]], highest: Sequence[Scalar] | np.ndarray, size: int
+) -> Float[np.ndarray, "N {size} {size}"]:
     """How normal each pixel is by one term (log-likelihood or negative entropy): `[N, size, size]`, positive.
 
     Args:
@@ -25,12 +29,14 @@ def normal_map(levels: Sequence[np.ndarray], highest: Sequence[float] | np.ndarr
     return np.asarray(upsample_and_sum(parts, size))
 
 
-def smooth_below(normal: np.ndarray, highest: float) -> np.ndarray:
+def smooth_below(
+    normal: Float[np.ndarray, "N size size"], highest: Scalar
+) -> Float[np.ndarray, "N size size"]:
     """From normal to anomalous: how far below the highest of the whole test set, smoothed; at least zero."""
     return np.asarray(smooth(np.float32(highest) - normal, SIGMA))
 
 
-def term_map(levels: Sequence[np.ndarray], size: int) -> np.ndarray:
+def term_map(levels: Sequence[Float[np.ndarray, "N _ _"]], size: int) -> Float[np.ndarray, "N {size} {size}"]:
     """Anomaly map of one term over the test set of one class, all in memory.
 
     Args:
@@ -45,8 +51,10 @@ def term_map(levels: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def anomaly_map(
-    log_likelihood: Sequence[np.ndarray], negative_entropy: Sequence[np.ndarray], size: int
-) -> np.ndarray:
+    log_likelihood: Sequence[Float[np.ndarray, "N _ _"]],
+    negative_entropy: Sequence[Float[np.ndarray, "N _ _"]],
+    size: int,
+) -> Float[np.ndarray, "N {size} {size}"]:
     """The product of the two terms' maps, `[N, size, size]`.
 
     With a single class the entropy is zero everywhere and so would be the product: it is left out then.

@@ -11,20 +11,26 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from hgad_jax.scoring import paper
 from hgad_jax.scoring.maps import smooth
+from hgad_jax.types import Scalar
 
 Levels = Sequence[np.ndarray]
 
 
-def maximum(maps: np.ndarray, class_log_prob: np.ndarray) -> np.ndarray:
+def maximum(
+    maps: Float[np.ndarray, "N size size"], class_log_prob: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
     """The score of each image: the maximum of its map `[N, size, size]`."""
     del class_log_prob
     return maps.max((1, 2))
 
 
-def nearest(maps: np.ndarray, class_log_prob: np.ndarray) -> np.ndarray:
+def nearest(
+    maps: Float[np.ndarray, "N size size"], class_log_prob: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
     """SPADE's score of each image: minus the log-probability of its class `[N]`, its distance to others."""
     del maps
     return -class_log_prob
@@ -53,30 +59,38 @@ def _enlarge(level: np.ndarray, size: int) -> jax.Array:
     return jax.image.resize(jnp.asarray(level), shape, "bilinear", antialias=False)
 
 
-def below_highest(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def below_highest(
+    log_likelihood: Levels, negative_entropy: Levels, size: int
+) -> Float[np.ndarray, "N {size} {size}"]:
     """CFLOW-AD: likelihoods over the test set's maximum, summed over levels, below their maximum."""
     del negative_entropy
     normal = paper.normal_map(log_likelihood, [m.max() for m in log_likelihood], size)
     return _below(normal, normal.max())
 
 
-def _below(normal: np.ndarray, highest: float) -> np.ndarray:
+def _below(normal: np.ndarray, highest: Scalar) -> np.ndarray:
     return np.float32(highest) - normal
 
 
-def mean_density(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def mean_density(
+    log_likelihood: Levels, negative_entropy: Levels, size: int
+) -> Float[np.ndarray, "N {size} {size}"]:
     """FastFlow and AltUB: minus the exponential of the mean log-density of channels, mean over levels."""
     del negative_entropy
     return -np.mean([_enlarge(np.exp(m), size) for m in log_likelihood], axis=0)
 
 
-def distance(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def distance(
+    log_likelihood: Levels, negative_entropy: Levels, size: int
+) -> Float[np.ndarray, "N {size} {size}"]:
     """SPADE: distances, enlarged and smoothed."""
     del negative_entropy
     return np.asarray(smooth(_enlarge(-log_likelihood[0], size), paper.SIGMA))
 
 
-def mahalanobis(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+def mahalanobis(
+    log_likelihood: Levels, negative_entropy: Levels, size: int
+) -> Float[np.ndarray, "N {size} {size}"]:
     """PaDiM: distances but for a constant factor (√(2d)), enlarged and smoothed."""
     return distance([-np.sqrt(-m) for m in log_likelihood], negative_entropy, size)
 

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from hgad_jax.scoring.combination import COMBINATIONS, by_position
 from hgad_jax.scoring.constants import Constants
 from hgad_jax.scoring.maps import image_score, inside, quantile, smooth
+from hgad_jax.types import Array
 
 
 class Scores(NamedTuple):
@@ -35,10 +37,10 @@ class Tiling(NamedTuple):
 
 
 def combine(
-    log_likelihood: Sequence[jax.Array],
-    negative_entropy: Sequence[jax.Array],
+    log_likelihood: Sequence[Float[Array, "T _ _"]],
+    negative_entropy: Sequence[Float[Array, "T _ _"]],
     constants: Constants,
-    boxes: jax.Array,
+    boxes: Int[Array, "B 4"],
     *,
     tiling: Tiling,
     scoring: Any,
@@ -72,12 +74,12 @@ def combine(
 
 
 def strangeness(
-    log_likelihood: Sequence[jax.Array],
+    log_likelihood: Sequence[Float[Array, "T _ _"]],
     constants: Constants,
-    seen: jax.Array,
+    seen: Bool[Array, "B W W"],
     tiling: Tiling,
     fraction: float,
-) -> jax.Array:
+) -> Float[jax.Array, " B"]:
     """How far even the most ordinary part of each image is from good ones of its class: `[B]`.
 
     A defect leaves some of the image, or some of the levels, as they are. Another product is unlike the class
@@ -104,10 +106,10 @@ def strangeness(
     return jnp.stack([ordinary(level) for level in levels]).min(0)
 
 
-def blend(maps: jax.Array, tiling: Tiling) -> jax.Array:
+def blend(maps: Float[Array, "T S S"], tiling: Tiling) -> Float[jax.Array, "B W W"]:
     """Maps of tiles `[B·tiles, S, S]` → `[B, W, W]`, averaged by weight where they overlap."""
     if len(tiling.corners) == 1:
-        return maps
+        return jnp.asarray(maps)
     size, side = maps.shape[-1], tiling.side
     maps = maps.reshape(-1, len(tiling.corners), size, size)
     window = jnp.asarray(tiling.window, jnp.float32)

@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Num
 from scipy import stats
 from sklearn.metrics import precision_recall_curve
 
@@ -42,7 +43,7 @@ class Threshold(NamedTuple):
     typical: float
 
 
-def conformal_threshold(good_scores: Array, rate: float) -> Threshold:
+def conformal_threshold(good_scores: Num[Array, "..."], rate: float) -> Threshold:
     """The ⌈(n + 1)(1 − rate)⌉-th smallest of n scores; at most `rate` of new good images lie above it.
 
     With fewer than 1/rate − 1 images no score among them promises that: the highest is taken, which promises
@@ -65,7 +66,7 @@ def conformal_threshold(good_scores: Array, rate: float) -> Threshold:
     )
 
 
-def fixed_threshold(good_scores: Array, value: float, kind: str = "manual") -> Threshold:
+def fixed_threshold(good_scores: Num[Array, " n"], value: float, kind: str = "manual") -> Threshold:
     """A threshold from elsewhere, with what held-out good images say of its false-alarm rate.
 
     The rate is (m + 1)/(n + 1) where m of n good images are above; the interval is Clopper and Pearson's.
@@ -78,7 +79,9 @@ def fixed_threshold(good_scores: Array, value: float, kind: str = "manual") -> T
     return Threshold(float(value), (above + 1) / (n + 1), (low, high), n, kind, typical)
 
 
-def f1_max_threshold(scores: np.ndarray, anomalous: np.ndarray, good_scores: np.ndarray) -> Threshold:
+def f1_max_threshold(
+    scores: Float[np.ndarray, " N"], anomalous: Bool[np.ndarray, " N"], good_scores: Num[Array, " n"]
+) -> Threshold:
     """The threshold with the best F1 on labelled images, halfway to the next lower score.
 
     Args:
@@ -107,7 +110,12 @@ def f1_max_threshold(scores: np.ndarray, anomalous: np.ndarray, good_scores: np.
 
 
 def class_thresholds(
-    good_scores: Array, class_ids: Array, num_classes: int, rate: float, *, pooled: bool = False
+    good_scores: Num[Array, " n"],
+    class_ids: Int[Array, " n"],
+    num_classes: int,
+    rate: float,
+    *,
+    pooled: bool = False,
 ) -> tuple[Threshold, ...]:
     """A conformal threshold for each class, from the images scored as that class.
 
@@ -132,7 +140,9 @@ def images_needed(rate: float) -> int:
     return math.ceil(1 / rate - 1e-9) - 1
 
 
-def normalized(score: np.ndarray | float, threshold: Threshold) -> np.ndarray:
+def normalized(
+    score: Float[np.ndarray, "*shape"] | float, threshold: Threshold
+) -> Float[np.ndarray, "*shape"] | np.floating:
     """Scores on a scale from 0 to 1 where the threshold is 0.5 and the order is kept.
 
     0.5 + x/(2(1 + |x|)) with x = (score − value)/(value − typical): a typical good image (the median) gets
