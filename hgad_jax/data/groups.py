@@ -69,7 +69,8 @@ def find(descriptors: np.ndarray) -> np.ndarray | None:
     points = _points(different)
     cut = _CUT * float(np.median(_near(points)[1]))
     ids = _clusters(points, cut)
-    if _silhouette(points, ids) < np.interp(len(ids), *zip(*_SEPARATE, strict=True)):
+    numbers, silhouettes = zip(*_SEPARATE, strict=True)
+    if _silhouette(points, ids) < np.interp(len(ids), numbers, silhouettes):
         return None
     return numbered(ids[np.argsort(order)][copies.ravel()])
 

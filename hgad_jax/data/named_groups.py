@@ -110,7 +110,7 @@ def _by_csv(file: str, records: Sequence[Record], root: str) -> list[str]:
         for place in places:  # an absolute path stays as it is
             by_path.setdefault(os.path.normpath(os.path.join(place, os.path.expanduser(path))), group)
     found = [
-        groups.get(name) or by_path.get(os.path.normpath(name))
+        groups.get(name) or by_path.get(os.path.normpath(name), "")
         for name in (image_name(record.path) for record in records)
     ]
     lacking = [image_name(record.path) for record, group in zip(records, found, strict=True) if not group]

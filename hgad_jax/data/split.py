@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from absl import logging
 
 from hgad_jax.data.problems import Problem
@@ -45,7 +46,7 @@ def hold_out(
     fraction: float,
     min_images: int,
     seed: int,
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[list[int], list[int]]:
     """Splits good images, class by class, by a hash of their content.
 
