@@ -72,4 +72,5 @@ def _by_brightness(images, files, place: Path) -> Scored:
     used[0] = len(images.classes) - 1  # one image is taken for another class
     strangeness = np.zeros(len(images))
     strangeness[len(images) - 1] = 2  # and one for none
-    return Scored(scores, used, maps, strangeness, likelihood)
+    none = np.zeros((len(scores), 0), np.float32)
+    return Scored(scores, used, maps, strangeness, likelihood, none, ())

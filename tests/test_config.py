@@ -55,7 +55,8 @@ def test_every_preset_backbone_and_class_of_every_experiment(name):
             assert config.backbone.source == "cache"
         if experiment.detector != "hgad":
             assert config.backbone.equalize == 0, "published with maps as the backbone gives them"
-            assert tuple(config.backbone.neighbours) == ()
+            joined = config.detector.get("join", False)  # PatchCore as published
+            assert tuple(config.backbone.neighbours) == ((3, 3) if joined else ())
         assert (config.detector.get("base", "standard") == "trainable") == ("altub" in words)
         if name.startswith("uflow"):
             assert config.detector.condition_channels == 0

@@ -18,7 +18,14 @@ class Levels(NamedTuple):
     weights_hash: str  # names the backbone, its weights, its dtype and what is done to its maps
     backbone_hash: str  # of its weights alone: SHA-256 of their file, or "random:<seed>"
     variables: Any  # the backbone's parameters, passed to `apply`
-    apply: Callable  # (variables, uint8 [B, S, S, 3]) → tuple of float32 [B, h, w, C]; jitted
+    apply: Callable  # (variables, uint8 [B, S·d, S·d, 3]) → tuple of float32 [B, h, w, C]; jitted
+    names: tuple[str, ...]  # of each level, as "blocks.4 of 256 px"
+    detailed: int  # so many of the levels, the last ones, are of the image in detail
+
+    @property
+    def coarse(self) -> slice:
+        """The other levels."""
+        return slice(0, len(self.sizes) - self.detailed)
 
 
 def feature_levels(
@@ -33,15 +40,17 @@ def feature_levels(
     std: Sequence[float] = (),
     equalize: float = 0.0,
     neighbours: Sequence[int] = (),
+    detail: int = 1,
+    detailed: Sequence[str] = (),
 ) -> Levels:
-    """The levels of square images, scale by scale, and within a scale tap by tap.
+    """The levels of square images, scale by scale, and within a scale tap by tap; then those in detail.
 
     Args:
       name: backbone.
       taps: of the backbone, highest resolution first; none: those that the catalogue has for it.
       scales: divisors of the image's side; HGAD takes one tap at scales 1, 2 and 4. Images are made
         smaller bilinearly with corners aligned and no smoothing, as the published code does.
-      image_size: side of the images in pixels.
+      image_size: side of the images in pixels, S.
       source: of the weights, see `backbones.load`.
       dtype: in which the backbone computes, "float32" or "bfloat16"; levels are float32 all the same.
       mean: of each colour, on a scale from 0 to 1, that images are normalised by; none: the backbone's own.
@@ -49,34 +58,63 @@ def feature_levels(
       equalize: floor of `adapt.equalize`; 0: maps are as the backbone gives them.
       neighbours: of each level, the side of the square of positions that are averaged; those after the last
         one: 1.
+      detail: images come with so many times as many pixels a side, d. Levels of the scales see them brought
+        to S×S by the mean of each d×d pixels.
+      detailed: taps of a further pass over all pixels, whose maps stay as the backbone gives them.
 
     Raises:
       UserError: of a backbone or tap that is not known, or more `neighbours` than levels.
     """
     taps = tuple(taps) or backbones.choose(name).entry.taps
     scaled = {key: _scaled(*values) for key, values in (("mean", mean), ("std", std)) if values}
+    detailed = tuple(detailed)
+    every = (*taps, *(tap for tap in detailed if tap not in taps))
     backbone = backbones.load(
-        name, taps=taps, source=source, dtype=dtype, mean=scaled.get("mean"), std=scaled.get("std")
+        name, taps=every, source=source, dtype=dtype, mean=scaled.get("mean"), std=scaled.get("std")
     )
 
+    def maps(variables, images, chosen):
+        of_tap = dict(zip(every, backbone.apply(variables, images), strict=True))
+        return [of_tap[tap] for tap in chosen]
+
     def apply(variables, images):
-        levels = []
+        coarse, levels = shrunk(images, detail), []
         for scale in scales:
             side = image_size // scale
-            scaled = images if scale == 1 else resize_aligned(images.astype(jnp.float32), side, side)
-            levels += backbone.apply(variables, scaled)
+            scaled = coarse if scale == 1 else resize_aligned(coarse.astype(jnp.float32), side, side)
+            levels += maps(variables, scaled, taps)
         sides = sides_of_levels(neighbours, len(levels))
         adapted = (adapt(x, floor=equalize, side=side) for x, side in zip(levels, sides, strict=True))
-        return tuple(adapted)
+        return (*adapted, *(maps(variables, images, detailed) if detailed else ()))
 
-    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    image = jax.ShapeDtypeStruct((1, detail * image_size, detail * image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(apply, backbone.variables, image)
     sizes = tuple(s.shape[1:] for s in shapes)
     # Features depend on the dtype too, and on the normalisation, which belongs to the name if not given.
     changes = scaled | ({"equalize": equalize} if equalize else {})
     changes |= {"neighbours": tuple(neighbours)} if neighbours else {}
+    changes |= {"detailed": detailed} if detailed else {}
     identity = ":".join([name, backbone.weights_hash, dtype, *(f"{k}={v}" for k, v in changes.items())])
-    return Levels(sizes, identity, backbone.weights_hash, backbone.variables, jax.jit(apply))
+    seen = [(tap, image_size // scale) for scale in scales for tap in taps]
+    seen += [(tap, detail * image_size) for tap in detailed]
+    return Levels(
+        sizes,
+        identity,
+        backbone.weights_hash,
+        backbone.variables,
+        jax.jit(apply),
+        tuple(f"{tap} of {side} px" for tap, side in seen),
+        len(detailed),
+    )
+
+
+def shrunk(images: jax.Array, factor: int) -> jax.Array:
+    """The mean of each square of `factor` pixels a side: `[B, S·factor, S·factor, 3]` → `[B, S, S, 3]`."""
+    if factor == 1:
+        return images
+    batch, height, width, colours = images.shape
+    cells = images.reshape(batch, height // factor, factor, width // factor, factor, colours)
+    return cells.astype(jnp.float32).mean((2, 4))
 
 
 def _scaled(red: float, green: float, blue: float) -> tuple[float, float, float]:

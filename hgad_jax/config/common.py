@@ -5,6 +5,7 @@ Defaults are those of HGAD's preset `default`; what another detector changes sta
 
 import math
 
+from hgad_jax.config.bank import BANK
 from hgad_jax.config.key import Key, anything, at_least, each, one_of, passes, share
 from hgad_jax.data import named_groups
 from hgad_jax.data.clusters import num_clusters
@@ -12,6 +13,7 @@ from hgad_jax.data.geometry import INTERPOLATIONS, MAX_PIXELS, RESIZES
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.combination import COMBINATIONS
 from hgad_jax.scoring.decision import manual_value
+from hgad_jax.scoring.evidence import EXPECTED, IMAGE_SCORES, OF_MAP, parse_piece
 
 MOST_EPOCHS = 1e6  # schedules count steps, of which there is no infinite number
 
@@ -86,6 +88,9 @@ DATA = {
     ),
     "split_seed": Key(0, "elpv: which good images are for testing", at_least(0, 2**32 - 1)),
     "image_size": Key(256, "side of the square that the model sees", at_least(32, 16384), "pixels"),
+    "detail": Key(
+        1, "the bank sees images with so many times as many pixels a side", at_least(1, 16), before=1
+    ),
     "resize": Key(
         "squash",
         "squash, short_side_crop (cuts the longer side) or letterbox (pads it)",
@@ -261,8 +266,24 @@ SCORING = {
         "from calibration.false_alarm_rate, or a number: a manual threshold",
         passes("'conformal' or a finite number", _accepted(manual_value)),
     ),
+    "image_score": Key(
+        OF_MAP,
+        "the score of an image: map, that of the map image_map; or those that pieces of evidence give by "
+        "themselves, in deviations from held-out good images, combined: two_highest (their sum), highest, "
+        "sum, logsumexp",
+        one_of((OF_MAP, *IMAGE_SCORES)),
+        before=OF_MAP,
+    ),
+    "evidence": Key(
+        (),
+        "these pieces: levels by their numbers, from 0 on, those of a bank last, standardised by level: '1'; "
+        "'0+1+2', their sum; '0+1+2@position', standardised position by position; (): each level by itself",
+        each(passes(EXPECTED, _accepted(parse_piece))),
+    ),
     "image_map": Key(
-        "level", "how levels and terms are combined for the image score", one_of(tuple(COMBINATIONS))
+        "level",
+        "with image_score=map: how levels and terms are combined to it",
+        one_of(tuple(COMBINATIONS)),
     ),
     "pixel_map": Key("log_exponential", "and for the heat map", one_of(tuple(COMBINATIONS))),
     "top_fraction": Key(
@@ -281,6 +302,7 @@ SCORING = {
 COMMON = {
     "data": DATA,
     "backbone": BACKBONE,
+    "bank": BANK,
     "cache": CACHE,
     "train": TRAIN,
     "eval": EVAL,

@@ -17,8 +17,8 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     recipe = RECIPES.get(detector.get("name", "")) if isinstance(detector, dict) else None
     if recipe is None:
         return config
-    for section in recipe.sections:
-        if section not in ("detector", "loss"):  # which all runs have
+    for section in keys(recipe):
+        if section in recipe.sections.keys() - {"detector", "loss"} | {"bank"}:  # the others all runs have
             config.setdefault(section, {})
     for section, of_section in keys(recipe).items():
         for name, key in of_section.items():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import ml_collections
 
-from hgad_jax.config import cflow, fastflow, hgad, padim, spade
+from hgad_jax.config import cflow, fastflow, hgad, padim, patchcore, spade
 from hgad_jax.config.key import Key
 from hgad_jax.config.recipe import Changes, Recipe, make
 from hgad_jax.errors import UserError
@@ -18,6 +18,7 @@ RECIPES: dict[str, Recipe] = {
     "fastflow": fastflow.RECIPE,
     "padim": padim.RECIPE,
     "spade": spade.RECIPE,
+    "patchcore": patchcore.RECIPE,
 }
 
 
@@ -43,7 +44,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "hgad_stc": Experiment("hgad", "stc", changes={"cache.dtype": "bfloat16"}),  # 270,000 frames
     **{
         f"{name}_mvtec_ad": Experiment(name, "mvtec_ad", paper=True)
-        for name in ("cflow", "fastflow", "padim", "spade")
+        for name in ("cflow", "fastflow", "padim", "patchcore", "spade")
     },
     "cflow_stc": Experiment("cflow", "stc", paper=True),
     "fastflow_btad": Experiment("fastflow", "btad", paper=True),

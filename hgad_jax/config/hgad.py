@@ -31,6 +31,10 @@ _SECTIONS = {
 def _paper(asked: Asked) -> Changes:
     del asked
     return PLAIN | {
+        "data.detail": 1,
+        "bank.size": 0,
+        "scoring.image_score": "map",
+        "scoring.evidence": (),
         "data.image_size": 1024,
         "data.resize": "short_side_crop",
         "data.interpolation": "lanczos",
@@ -70,7 +74,14 @@ def _backbone(name: str, pyramid: tuple[str, ...], stage: str) -> Callable[[Aske
 
 RECIPE = Recipe(
     sections=_SECTIONS,
-    defaults={},
+    defaults={
+        "data.detail": 2,
+        "bank.size": 4000,
+        "scoring.image_score": "two_highest",
+        # The levels of the flow as one density, standardised both ways; each but the finest, and each of the
+        # bank, by itself. docs/measurements.md has what else was tried.
+        "scoring.evidence": ("0+1+2", "0+1+2@position", "1", "2", "3", "4"),
+    },
     presets={"paper": _paper},
     backbones={
         "tf_efficientnet_b6": _backbone(

@@ -1,5 +1,6 @@
 """Keys that several detectors have in common: of the parts that they are composed of, and AltUB's."""
 
+from hgad_jax.config.bank import CANDIDATES, KERNEL, PROJECTION
 from hgad_jax.config.common import MOST_EPOCHS
 from hgad_jax.config.key import Key, above, anything, at_least, multiple_of, one_of, passes
 from hgad_jax.distributions import BASES
@@ -61,6 +62,17 @@ _HIERARCHICAL = {
 }
 
 
+def of_bank(what: str) -> dict[str, Key]:
+    """Keys of a bank of centres in the section `detector`."""
+    return {
+        "bank_size": Key(4000, f"{what}its vectors of a class", at_least(1, 1_000_000)),
+        **{
+            f"bank_{name}": key._replace(doc=what + key.doc)
+            for name, key in (("candidates", CANDIDATES), ("projection", PROJECTION), ("kernel", KERNEL))
+        },
+    }
+
+
 def parts(*, flow: str, base: str, clamp: float, hidden_ratio: float) -> dict[str, Key]:
     """Keys of the parts that detectors are composed of; those of parts not chosen are not read."""
     return {
@@ -79,10 +91,12 @@ def parts(*, flow: str, base: str, clamp: float, hidden_ratio: float) -> dict[st
         "base": Key(
             base,
             "distribution of the latents: standard (normal), trainable (normal, with a mean and a scale for "
-            "every element: AltUB) or hierarchical (a mixture over classes and centres: HGAD)",
+            "every element: AltUB), hierarchical (a mixture over classes and centres: HGAD) or centres (a "
+            "bank of each class's vectors: PatchCore)",
             one_of(BASES),
         ),
         **_HIERARCHICAL,
+        **of_bank("centres: "),
     }
 
 

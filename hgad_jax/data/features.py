@@ -37,15 +37,22 @@ class FeatureCache(NamedTuple):
         """The number of images, N."""
         return self.levels[0].shape[0]
 
-    def gather(self, indices: np.ndarray, lines: Sequence[tuple] | None = None) -> tuple[np.ndarray, ...]:
+    def gather(
+        self,
+        indices: np.ndarray,
+        lines: Sequence[tuple] | None = None,
+        *,
+        levels: slice = slice(None),
+    ) -> tuple[np.ndarray, ...]:
         """Read the features of some images.
 
         Args:
             indices: integers `[B]`, in any order, repeated or not.
-            lines: per level, rows and columns of the positions to read; all, if it is None.
+            lines: per level that is read, rows and columns of the positions to read; all, if it is None.
+            levels: which are read.
 
         Returns:
-            A float32 `[B, h, w, C]` array per level, in memory.
+            A float32 `[B, h, w, C]` array per level that is read, in memory.
 
         Raises:
             IndexError: an index outside of 0..N-1.
@@ -54,7 +61,7 @@ class FeatureCache(NamedTuple):
         if indices.size and not 0 <= indices.min() <= indices.max() < self.num_examples:
             raise IndexError(f"indices {indices.min()}..{indices.max()} of {self.num_examples} examples")
         gathered = []
-        for number, level in enumerate(self.levels):
+        for number, level in enumerate(self.levels[levels]):
             of_images = indices if lines is None else np.ix_(indices, *lines[number])
             gathered.append(np.asarray(level)[of_images].astype(np.float32, copy=False))
             feature_files.forget(level)

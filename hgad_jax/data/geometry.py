@@ -30,6 +30,8 @@ class Transform(NamedTuple):
         value_range: of black and white in images whose pixels are signed, of 32 bits or floats; () if it is
             unknown, so that they are refused.
         max_pixels: files of more are refused.
+        detail: what is decoded has so many times as many pixels a side, W·detail, for what looks closer than
+            the rest; all else, boxes and masks and maps, is in pixels of the working square.
     """
 
     size: int
@@ -40,6 +42,7 @@ class Transform(NamedTuple):
     white_level: int = 65535
     value_range: tuple[float, ...] = ()
     max_pixels: int = MAX_PIXELS
+    detail: int = 1
 
     @property
     def working_size(self) -> int:
@@ -60,6 +63,8 @@ class Transform(NamedTuple):
             del depends["white_level"]
         if not self.value_range:
             del depends["value_range"]
+        if self.detail == 1:
+            del depends["detail"]
         return {"version": _VERSION, **depends}
 
 
@@ -120,6 +125,11 @@ def placement(transform: Transform, image_size: tuple[int, int]) -> Box:
         new = (max(1, round(side * height / longer)), max(1, round(side * width / longer)))
         return Box((side - new[0]) // 2, (side - new[1]) // 2, *new)
     raise ValueError(f"resize is '{transform.resize}', expected one of {RESIZES}")
+
+
+def enlarged(box: Box, factor: int) -> Box:
+    """A box in pixels of which `factor` are one a side."""
+    return Box(*(factor * value for value in box))
 
 
 def cut_fraction(transform: Transform, image_size: tuple[int, int]) -> float:

@@ -39,9 +39,9 @@ def image_batches(
         start: the first batch to yield, to go on where an earlier run stopped.
 
     Yields:
-        `image` uint8 `[B, S, S, 3]`; `index` int32 `[B]`, the number of the example (without tiles, the
-        position in `records`); `valid` bool `[B]`, false for the zeros that fill up the last batch (their
-        index is 0).
+        `image` uint8 `[B, S·d, S·d, 3]`, d being the transform's detail; `index` int32 `[B]`, the number of
+        the example (without tiles, the position in `records`); `valid` bool `[B]`, false for the zeros that
+        fill up the last batch (their index is 0).
 
     Raises:
         UserError: an image cannot be read; raised when its turn comes.

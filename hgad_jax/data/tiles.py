@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hgad_jax.data.geometry import Box, Transform
+from hgad_jax.data.geometry import Box, Transform, enlarged
 
 
 def tile_boxes(transform: Transform) -> tuple[Box, ...]:
@@ -19,8 +19,8 @@ def tile_boxes(transform: Transform) -> tuple[Box, ...]:
 
 
 def cut(working: np.ndarray, transform: Transform) -> np.ndarray:
-    """Cut a working square `[W, W, ...]` into its tiles `[n², S, S, ...]`."""
-    return np.stack([working[box.slices] for box in tile_boxes(transform)])
+    """Cut an image `[W·d, W·d, ...]` in a transform's detail d into its tiles `[n², S·d, S·d, ...]`."""
+    return np.stack([working[enlarged(box, transform.detail).slices] for box in tile_boxes(transform)])
 
 
 def example_indices(records: Sequence[int] | np.ndarray, transform: Transform) -> np.ndarray:

@@ -12,7 +12,7 @@ from absl import logging
 from PIL import Image, ImageChops
 
 from hgad_jax.data.decode import Decoded, ImageLike, decode, image_size, name_of
-from hgad_jax.data.geometry import MAX_PIXELS, Box, Transform, cut_fraction, placement
+from hgad_jax.data.geometry import MAX_PIXELS, Box, Transform, cut_fraction, enlarged, placement
 from hgad_jax.data.records import Pieces
 from hgad_jax.data.white_level import beyond, to_eight_bits
 from hgad_jax.errors import UserError
@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
     """An image as a model sees it.
 
     Attributes:
-        pixels: uint8 `[W, W, 3]`.
+        pixels: uint8 `[W·d, W·d, 3]`, d being the transform's detail.
         size: its own height and width, pixels, upright.
         clipped: values of it that were brighter than white, or darker than black, and were taken for these.
     """
@@ -80,13 +80,14 @@ def load_image(image: ImageLike, transform: Transform, *, tile: Box | None = Non
         tile: the part of the working square to return, one of `tiles.tile_boxes`; None for all of it.
 
     Returns:
-        uint8 `[S, S, 3]`: the tile; or `[W, W, 3]`, where W is S without tiles.
+        uint8 `[S·d, S·d, 3]`: the tile; or `[W·d, W·d, 3]`, where W is S without tiles; d is the transform's
+        detail.
 
     Raises:
         UserError: as `load`.
     """
     pixels = load(image, transform).pixels
-    return pixels if tile is None else pixels[tile.slices]
+    return pixels if tile is None else pixels[enlarged(tile, transform.detail).slices]
 
 
 def load_mask(mask: ImageLike | Pieces, transform: Transform, *, image: ImageLike) -> np.ndarray:
@@ -108,7 +109,8 @@ def load_mask(mask: ImageLike | Pieces, transform: Transform, *, image: ImageLik
         UserError: the file cannot be read, or its size in pixels is not the image's.
     """
     defective = load_whole_mask(mask, image=image, max_pixels=transform.max_pixels)
-    return np.asarray(_resize(Image.fromarray(defective), transform, Image.Resampling.NEAREST))
+    coarse = transform._replace(detail=1)
+    return np.asarray(_resize(Image.fromarray(defective), coarse, Image.Resampling.NEAREST))
 
 
 def load_whole_mask(
@@ -186,9 +188,9 @@ def _eight_bit(decoded: Decoded, transform: Transform, image: ImageLike) -> tupl
 
 
 def _resize(upright: Image.Image, transform: Transform, resampling: Image.Resampling) -> Image.Image:
-    """Bring an upright image to the working square; what a letterbox leaves is black."""
-    (width, height), side = upright.size, transform.working_size
-    box = placement(transform, (height, width))
+    """Bring an upright image to the working square, in detail; what a letterbox leaves is black."""
+    (width, height), side = upright.size, transform.working_size * transform.detail
+    box = enlarged(placement(transform, (height, width)), transform.detail)
     if box.height * box.width > _MOST_CUT * side**2:
         return upright.resize((side, side), resampling, box=_part_seen(box, (height, width), side))
     resized = upright.resize((box.width, box.height), resampling)

@@ -1,6 +1,9 @@
 """Detectors by their name in a config."""
 
+from typing import Any
+
 from hgad_jax.detectors import keys
+from hgad_jax.detectors.beside import beside
 from hgad_jax.detectors.cflow import cflow
 from hgad_jax.detectors.compose import compose
 from hgad_jax.detectors.detector import Detector, Evidence
@@ -9,6 +12,7 @@ from hgad_jax.detectors.first_layer import FirstLayer
 from hgad_jax.detectors.hgad import hgad
 from hgad_jax.detectors.keys import Row, Section
 from hgad_jax.detectors.padim import padim
+from hgad_jax.detectors.patchcore import patchcore
 from hgad_jax.detectors.spade import spade
 from hgad_jax.distributions import BASES
 from hgad_jax.errors import UserError
@@ -28,10 +32,12 @@ __all__ = [
     "in_fibres",
     "method",
     "padim",
+    "patchcore",
     "problems",
     "spade",
     "unknown",
     "used_keys",
+    "with_bank",
 ]
 
 DETECTORS = {
@@ -40,6 +46,7 @@ DETECTORS = {
     "fastflow": Row(fastflow, flow="convolution", base="standard"),
     "padim": Row(padim),
     "spade": Row(spade),
+    "patchcore": Row(patchcore),
 }
 _ALTUB = {"trainable": "+altub"}
 
@@ -64,6 +71,19 @@ def create(section: Section, num_classes: int) -> Detector:
     if wrong:
         raise UserError("\n".join(f"config.{problem}" for problem in wrong))
     return keys.build(DETECTORS[section["name"]], section, num_classes)
+
+
+def with_bank(detector: Detector, bank: Any, num_classes: int, num_levels: int) -> Detector:
+    """The detector with a bank of centres beside it, on the last `num_levels` levels (`config.bank`)."""
+    fitted = patchcore(
+        num_classes=num_classes,
+        join=False,
+        bank_size=bank.size,
+        bank_candidates=bank.candidates,
+        bank_projection=bank.projection,
+        bank_kernel=bank.kernel,
+    )
+    return beside(detector, fitted, num_levels)
 
 
 def used_keys(section: Section) -> dict:

@@ -119,7 +119,36 @@ def _init(parts: Parts, key, batches):
     fit, num_classes = parts.classes.fit, parts.first.num_classes
     statistics = [fit(level, num_classes) if fit else None for level in batches]
     init_from = functools.partial(_init_from, parts)
-    return jax.jit(init_from, static_argnums=1)(key, sizes, layers, statistics)
+    params, constants = jax.jit(init_from, static_argnums=1)(key, sizes, layers, statistics)
+    fit_base = parts.base.fit
+    if fit_base is not None:
+        counts = _counts(batches, num_classes)
+        params = tuple(
+            level._replace(
+                base=fit_base(jax.random.fold_in(key, i), _latents_of(parts, level, *fixed), counts)
+            )
+            for i, (level, *fixed) in enumerate(zip(params, constants, batches, strict=True))
+        )
+    return params, constants
+
+
+def _counts(batches, num_classes: int) -> np.ndarray:
+    """Images of each class, from the level that is read fastest."""
+    counts = np.zeros(num_classes, int)
+    for _, labels in batches[-1]():
+        counts += np.bincount(labels, minlength=num_classes)
+    return counts
+
+
+def _latents_of(parts: Parts, params: LevelParams, constants: LevelConstants, batches):
+    """`batches` of a level's features as latents, as they are before training."""
+
+    @jax.jit
+    def latents(features, labels):
+        x, _ = first_layer.apply(parts.first, constants.first, features, labels)
+        return parts.flow.forward(params.flow, constants.mixing, jnp.asarray(x))[0]
+
+    return lambda: ((latents(features, labels), labels) for features, labels in batches())
 
 
 def _fit_first(parts: Parts, batches, channels: int) -> Affine:

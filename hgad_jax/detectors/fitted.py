@@ -1,10 +1,12 @@
-"""What PaDiM and SPADE have in common: they are fitted, not trained, and combine their levels to one map."""
+"""What PaDiM, SPADE and PatchCore have in common: they are fitted, not trained."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Int
+
+from hgad_jax.detectors.detector import Detector
 
 
 class Untrained(NamedTuple):
@@ -33,3 +35,28 @@ def loss(params, constants, inputs, labels, weights):
 def nearest_indices(source: int, target: int) -> Int[jax.Array, " {target}"]:
     """Which of `source` pixels each of `target` pixels shows, enlarged without interpolation: `[target]`."""
     return (jnp.arange(target) * source) // target
+
+
+class Fitted(NamedTuple):
+    """Constants of a detector whose parameters are not trained."""
+
+    params: Any
+    constants: Any
+
+
+def as_fitted(detector: Detector) -> Detector:
+    """A composed detector that takes no training steps: what would be trained is constant."""
+
+    def init(key, batches):
+        return init_params(), Fitted(*detector.init(key, batches))
+
+    def abstract(sizes):
+        return jax.eval_shape(init_params), Fitted(*detector.abstract(sizes))
+
+    def evidence(params, constants, features, class_ids=None, *, mix_classes=False):
+        del params
+        return detector.evidence(
+            constants.params, constants.constants, features, class_ids, mix_classes=mix_classes
+        )
+
+    return Detector(init, abstract, prepare, loss, evidence, detector.published, fitted=True)

@@ -1,10 +1,11 @@
 """What a base distribution is: a value that holds pure functions over the latents of one level."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 from hgad_jax.types import Array, Scalar
 
@@ -25,6 +26,19 @@ class Init(Protocol):
         ...
 
 
+class Fit(Protocol):
+    """How parameters are fitted to latents before training."""
+
+    def __call__(
+        self,
+        key: jax.Array,
+        batches: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+        counts: np.ndarray,
+    ) -> Any:
+        """(key, latents `[B, h, w, C]` with class ids `[B]`, images of each class `[K]`) → parameters."""
+        ...
+
+
 class LogProb(Protocol):
     """Log-likelihood of the features."""
 
@@ -33,7 +47,7 @@ class LogProb(Protocol):
 
         That is log p(z | class) + log|det|, but for a constant, `Base.constant`. Latents are `[B, h, w, C]`
         with log-dets `[B, h, w]` and classes of images `[B]`, or vectors `[N, C]` with `[N]` and `[N]`. A
-        distribution without classes does not look at these.
+        distribution of all classes together does not look at these.
         """
         ...
 
@@ -117,6 +131,8 @@ class Base(NamedTuple):
       classes: None for one that knows no classes.
       alternation: section of the config by whose keys its parameters and the flow's are trained in turn
         (`training.optimizers.alternating`); "": they are trained together.
+      fit: makes parameters of the latents of training images, in place of those of `init`; None: nothing is
+        fitted.
     """
 
     init: Init
@@ -131,3 +147,4 @@ class Base(NamedTuple):
     standardized: Callable[[Any, jax.Array], Array] | None = None
     classes: Classes | None = None
     alternation: str = ""
+    fit: Fit | None = None

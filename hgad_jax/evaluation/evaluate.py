@@ -120,8 +120,20 @@ def _evaluated(
         "class_accuracy": _accuracy(scorer, test, scored),
         **{"classes": measured.classes, "mean": measured.mean, "pooled": measured.pooled},
         **({"ks": ks} if ks else {}),
+        **({"evidence": evidence_of_defects(test, scored)} if scored.piece_names else {}),
     }
     return Evaluated(scorer.config, test, scored, measured, decided, scales, results)
+
+
+def evidence_of_defects(test: EvalSet, scored: Scored) -> dict[str, dict[str, float]]:
+    """Class by class, the share of defective images of which each piece of evidence has the highest score."""
+    found = {}
+    for k, name in enumerate(test.classes):
+        defective = scored.pieces[(test.labels == k) & test.anomalous]
+        if len(defective):
+            loudest = np.bincount(defective.argmax(1), minlength=len(scored.piece_names)) / len(defective)
+            found[name] = dict(zip(scored.piece_names, loudest.tolist(), strict=True))
+    return found
 
 
 def _accuracy(scorer: Scorer, test: EvalSet, scored: Scored) -> float | None:

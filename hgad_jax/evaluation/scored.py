@@ -29,6 +29,8 @@ class Scored(NamedTuple):
     maps: DiskArray  # [N, S, S] float32
     strangeness: np.ndarray | None  # [N], to tell images of no known class; the published protocol has none
     likelihood: DiskArray  # [N, tiles, h, w] float32: mean over levels at the finest one's positions
+    pieces: np.ndarray  # [N, P], scores of pieces of evidence; P is 0 where there are none
+    piece_names: tuple[str, ...]
 
 
 def score_calibrated(
@@ -46,9 +48,10 @@ def score_calibrated(
     size, spooled = test.size, None
     image, strangeness = np.zeros((2, len(test)), np.float32)
     used = np.zeros(len(test), np.int32)
+    pieces = np.zeros((len(test), len(scorer.evidence_names)), np.float32)
     for rows, evidence, boxes in _evidence(scorer, test, class_ids):
         scores = jax.device_get(scorer.calibrated(evidence, boxes))
-        mean = _mean_likelihood(evidence, test)
+        mean = _mean_likelihood(evidence, test, scorer)
         if spooled is None:
             maps = files.enter_context(DiskArray(directory, (size, size), np.float32))
             likelihood = files.enter_context(DiskArray(directory, mean.shape[1:], np.float32))
@@ -58,12 +61,13 @@ def score_calibrated(
         found = (scores.image[:count], scores.strangeness[:count], scores.maps[:count])
         refuse_not_finite(_names(test, rows), *found)
         image[rows], strangeness[rows] = scores.image[:count], scores.strangeness[:count]
+        pieces[rows] = scores.pieces[:count]
         used[rows] = np.asarray(evidence.class_ids)[:: test.transform.num_tiles][:count]
         maps.write(rows.start, scores.maps[:count])
         likelihood.write(rows.start, mean[:count])
     assert spooled is not None  # there are images
     maps, likelihood = spooled
-    return Scored(image, used, maps, strangeness, likelihood)
+    return Scored(image, used, maps, strangeness, likelihood, pieces, scorer.evidence_names)
 
 
 def score_paper(
@@ -90,7 +94,8 @@ def score_paper(
             ids = test.labels[rows]
             own[rows] = np.asarray(evidence.class_log_prob)[np.arange(len(ids)), ids]
             found = jax.device_get((evidence.log_likelihood, evidence.negative_entropy))
-            mean = _mean_likelihood(evidence, test)
+            found = [term[: len(term) - scorer.levels.detailed] for term in found]  # no paper has a bank
+            mean = _mean_likelihood(evidence, test, scorer)
             if spooled is None:
                 terms = [
                     [passing.enter_context(DiskArray(directory, m.shape[1:], np.float32)) for m in term]
@@ -116,7 +121,7 @@ def score_paper(
                 maps.write(start, values)
                 image[start:stop] = published.image(values, own[start:stop])
                 refuse_not_finite(_names(test, slice(start, stop)), image[start:stop], values)
-    return Scored(image, test.labels, maps, None, likelihood)
+    return Scored(image, test.labels, maps, None, likelihood, np.zeros((len(test), 0), np.float32), ())
 
 
 def _paper_maps(
@@ -158,8 +163,9 @@ def _names(test: EvalSet, rows: slice) -> list[str]:
     return [image_name(record.path) for record in test.records[rows]]
 
 
-def _mean_likelihood(evidence: Evidence, test: EvalSet) -> np.ndarray:
-    levels = evidence.log_likelihood
+def _mean_likelihood(evidence: Evidence, test: EvalSet, scorer: Scorer) -> np.ndarray:
+    """Of the levels of the detector itself, not of a bank beside it."""
+    levels = evidence.log_likelihood[: len(evidence.log_likelihood) - scorer.levels.detailed]
     side = levels[0].shape[1]
     mean = np.asarray(upsample_and_sum(levels, side)) / len(levels)
     return mean.reshape(-1, test.transform.num_tiles, side, side)

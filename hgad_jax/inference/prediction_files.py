@@ -131,7 +131,7 @@ def write_outputs(
 def _heatmap(path: str, size: tuple[int, int], decided: Decided, transform: Transform) -> Image.Image:
     height, width = shown = shown_size(size)
     # Decoded again: what the model sees is smaller and of other proportions.
-    whole = transform._replace(size=max(shown), resize="squash", interpolation="lanczos", tiles=1)
+    whole = transform._replace(size=max(shown), resize="squash", interpolation="lanczos", tiles=1, detail=1)
     square = load_image(path, whole)
     pixels = np.asarray(Image.fromarray(square).resize((width, height), Image.Resampling.LANCZOS))
     values = map_to_image(decided.prediction.map, transform, shown)

@@ -1,7 +1,8 @@
 """Decisions on new images, from Python: `Predictor.load("runs/mine")(image)`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -33,6 +34,9 @@ class Prediction(NamedTuple):
       nearest_class: the class that it was scored as, also where it is unknown.
       map: float32 `[height, width]` of the image, pixel scores; NaN where the transform cut it off.
       map_threshold: that pixel scores are compared with.
+      evidence: what each piece of evidence says, in deviations from good images, the higher the more
+        anomalous: by the layers and the input size it is of. Empty where scores are those of a map
+        (`config.scoring.image_score`).
     """
 
     score: float
@@ -44,6 +48,7 @@ class Prediction(NamedTuple):
     nearest_class: str
     map: np.ndarray
     map_threshold: float
+    evidence: Mapping[str, float] = MappingProxyType({})
 
 
 class Decided(NamedTuple):
@@ -188,5 +193,6 @@ class Predictor(NamedTuple):
             nearest_class=nearest,
             map=scores.maps[i],
             map_threshold=pixels.value,
+            evidence=dict(zip(self.scorer.evidence_names, scores.pieces[i].tolist(), strict=True)),
         )
         return Decided(prediction, pixels)

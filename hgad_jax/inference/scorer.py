@@ -20,6 +20,7 @@ from hgad_jax.runs.model import (
     abstract_model,
     abstract_model_calibration,
     build_model,
+    map_sizes,
     score_function,
     visible_boxes,
 )
@@ -27,6 +28,7 @@ from hgad_jax.runs.pseudo_classes import regrouped
 from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.scoring.decision import Decision, decide, manual_value
+from hgad_jax.scoring.evidence import names_of
 from hgad_jax.scoring.published import PublishedScore
 from hgad_jax.scoring.scores import Scores
 from hgad_jax.scoring.threshold import Threshold
@@ -57,6 +59,7 @@ class Scorer(NamedTuple):
         lie in the working square (`model.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
       published: how the detector's paper scores images.
+      evidence_names: what the pieces of evidence are whose scores `Scores.pieces` has.
       latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
         detectors without a normal base distribution.
       regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
@@ -78,6 +81,7 @@ class Scorer(NamedTuple):
     levels: Levels
     regrouped: Callable
     published: PublishedScore
+    evidence_names: tuple[str, ...]
     latents: Callable | None
 
     def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -130,6 +134,7 @@ def load_scorer(
         levels=model.levels,
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
         published=model.detector.published,
+        evidence_names=names_of(config.scoring, model.levels.names, len(map_sizes(model))),
         latents=_latents(model, restored),
     )
 

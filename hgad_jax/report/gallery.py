@@ -76,7 +76,7 @@ def figures(
 
 def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided) -> str:
     record, used = test.records[index], int(scored.class_ids[index])
-    pixels = load_image(record.path, test.transform)
+    pixels = load_image(record.path, test.transform._replace(detail=1))
     heat = overlay(pixels, scored.maps.read(index, index + 1)[0], scales[used])
     edge = outline(test.mask(index))
     name = f"{record.defect}/{os.path.basename(image_name(record.path))}"
@@ -98,4 +98,6 @@ def _caption(test: EvalSet, scored: Scored, index: int, name: str, decided: Deci
         caption += " · of no known class"
     elif used != test.labels[index]:
         caption += f" · taken for {test.classes[used]}"
+    if scored.piece_names:
+        caption += f" · most in {scored.piece_names[int(scored.pieces[index].argmax())]}"
     return caption

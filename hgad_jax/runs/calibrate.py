@@ -1,6 +1,6 @@
 """Calibration of a model on held-out good images: constants, scores of these images, class temperature."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,10 +8,17 @@ import numpy as np
 
 from hgad_jax.data.geometry import Box, transform_of
 from hgad_jax.detectors import Evidence
-from hgad_jax.runs.model import Model, evidence_function, score_function
+from hgad_jax.runs.model import Model, evidence_function, piece_score_function, score_function
 from hgad_jax.scoring.calibration import PIXEL_LEVELS, Calibration, GoodScores, modes, sort_scores
 from hgad_jax.scoring.classes import fit_temperature
-from hgad_jax.scoring.constants import fit_constants, leave_one_out, of_classes
+from hgad_jax.scoring.constants import (
+    fit_constants,
+    fit_image_constants,
+    leave_one_out,
+    leave_one_score_out,
+    of_classes,
+)
+from hgad_jax.scoring.evidence import OF_MAP
 from hgad_jax.types import Array, Config
 
 _PART = 32  # maps scored at a time
@@ -34,7 +41,7 @@ def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
     by tile if there are tiles; `boxes` is `[N, 4]`, where each image lies in its working square.
     """
     evidence = evidence_function(model)
-    scores = score_function(config)
+    scores, pieces = score_function(config), piece_score_function(config)
     tiles = transform_of(config.data).num_tiles
 
     def calibrate(params: Any, constants: Any, batches: Callable, boxes: np.ndarray) -> Calibration:
@@ -53,6 +60,10 @@ def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
         terms = (given.log_likelihood, given.negative_entropy)
         fitted = fit_constants(*terms, labels, model.num_classes)
         without_each = leave_one_out(*terms, labels, tiles=tiles)
+        if config.scoring.image_score != OF_MAP:
+            own = _piece_scores(pieces, given, without_each, good)
+            fitted = fitted._replace(image=fit_image_constants(own, good.labels, model.num_classes))
+            without_each = without_each._replace(image=leave_one_score_out(own, good.labels))
         return Calibration(
             fitted,
             {mode: _good_scores(scores, e, fitted, without_each, good) for mode, e in found.items()},
@@ -87,18 +98,31 @@ def _good_scores(scores: Callable, evidence: Evidence, fitted, without_each, goo
         return chosen.repeat(good.tiles, axis=0)
 
     constants = jax.tree.map(choose, without_each, of_classes(fitted, class_ids))
-    maps = (evidence.log_likelihood, evidence.negative_entropy, constants)
-    maps = jax.tree.map(lambda array: array.reshape(-1, good.tiles, *array.shape[1:]), maps)
-    number = len(class_ids)
-    step = min(number, max(1, _PART // good.tiles))
+    terms = (evidence.log_likelihood, evidence.negative_entropy, constants)
     parts = []
-    for start in range(0, number, step):
-        images = np.minimum(np.arange(start, start + step), number - 1)
-        part = jax.tree.map(lambda array, i=images: array[i].reshape(-1, *array.shape[2:]), maps)
+    for images, count, part in _blocks(terms, good):
         found = jax.device_get(scores(*part, good.boxes[images]))
-        count = min(step, number - start)
-        seen = [found.maps[i][Box(*good.boxes[start + i]).slices] for i in range(count)]
+        seen = [found.maps[i][Box(*good.boxes[images[i]]).slices] for i in range(count)]
         pixels = np.stack([np.quantile(pixels, PIXEL_LEVELS) for pixels in seen]).astype(np.float32)
         parts.append((found.image[:count], found.strangeness[:count], pixels))
     image, strangeness, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
     return sort_scores(GoodScores(image, class_ids, strangeness, pixels))
+
+
+def _piece_scores(pieces: Callable, evidence: Evidence, without_each, good: _Good) -> np.ndarray:
+    """Scores of pieces of evidence `[N, P]`, of images of their own class, each without its own part."""
+    constants = jax.tree.map(lambda array: array.repeat(good.tiles, axis=0), without_each)
+    blocks = _blocks((evidence.log_likelihood, constants), good)
+    found = [np.asarray(pieces(*part, good.boxes[images]))[:count] for images, count, part in blocks]
+    return np.concatenate(found)
+
+
+def _blocks(terms: Any, good: _Good) -> Iterator[tuple[np.ndarray, int, Any]]:
+    """Yields numbers of images, filled up with the last one, how many count, their maps `[tiles·N, ...]`."""
+    maps = jax.tree.map(lambda array: array.reshape(-1, good.tiles, *array.shape[1:]), terms)
+    number = len(good.labels)
+    step = min(number, max(1, _PART // good.tiles))
+    for start in range(0, number, step):
+        images = np.minimum(np.arange(start, start + step), number - 1)
+        part = jax.tree.map(lambda array, i=images: array[i].reshape(-1, *array.shape[2:]), maps)
+        yield images, min(step, number - start), part

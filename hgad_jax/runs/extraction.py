@@ -85,7 +85,8 @@ def shared_batches(
         for start in range(0, examples, own * process_count):
             index = np.arange(start, start + own * process_count, dtype=np.int32)
             valid = index < examples
-            image = np.zeros((len(index), transform.size, transform.size, 3), np.uint8)
+            side = transform.size * transform.detail
+            image = np.zeros((len(index), side, side, 3), np.uint8)
             batch = next(batches, None)  # the last ones may have nothing for this process
             if batch is not None:
                 image[process_index * own :][:own] = batch["image"]

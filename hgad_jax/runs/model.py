@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from hgad_jax import detectors
+from hgad_jax import backbones, detectors
 from hgad_jax.backbones.levels import Levels, feature_levels
 from hgad_jax.data import Dataset, contents, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
@@ -22,7 +22,9 @@ from hgad_jax.runs import early, processes, workdir
 from hgad_jax.runs.extraction import features_of, images_to_extract
 from hgad_jax.runs.mesh import per_image
 from hgad_jax.scoring.calibration import Calibration, abstract_calibration
-from hgad_jax.scoring.scores import Scores, Tiling, combine
+from hgad_jax.scoring.evidence import OF_MAP, pieces_of
+from hgad_jax.scoring.maps import inside
+from hgad_jax.scoring.scores import Scores, Tiling, combine, piece_scores
 
 PROBLEMS = "problems.txt"  # in the folder of a run: all that was found to be wrong with the images
 
@@ -39,7 +41,8 @@ def build_model(config: Any, num_classes: int) -> Model:
     """Loads the backbone and makes the detector.
 
     Raises:
-      UserError: an unknown backbone or tap, or more classes than a level has channels for.
+      UserError: an unknown backbone or tap, more classes than a level has channels for, or evidence of levels
+        that are not there.
     """
     levels = feature_levels(
         config.backbone.name,
@@ -52,16 +55,29 @@ def build_model(config: Any, num_classes: int) -> Model:
         std=config.backbone.std,
         equalize=config.backbone.equalize,
         neighbours=tuple(config.backbone.neighbours),
+        detail=config.data.detail,
+        detailed=bank_taps(config),
     )
     detector = detectors.create(config.detector, num_classes)
-    height, width, narrowest = min(levels.sizes, key=lambda size: size[-1])
+    if config.bank.size:
+        detector = detectors.with_bank(detector, config.bank, num_classes, levels.detailed)
+    height, width, narrowest = min(levels.sizes[levels.coarse], key=lambda size: size[-1])
     if narrowest < detector.least_channels:  # each class has its place in the latent space
         raise UserError(
             f"{num_classes} classes, but the level of {height}×{width} positions of {config.backbone.name} "
             f"has only {narrowest} channels: classes cannot be told apart there. Choose "
             "config.backbone.taps with more channels."
         )
-    return Model(levels, detector, num_classes)
+    model = Model(levels, detector, num_classes)
+    if config.scoring.image_score != OF_MAP:
+        pieces_of(config.scoring, len(map_sizes(model)))  # refused before anything is computed
+    return model
+
+
+def bank_taps(config: Any) -> tuple[str, ...]:
+    """The taps of the bank beside the detector; none without one."""
+    own = backbones.choose(config.backbone.name).entry.taps
+    return (tuple(config.bank.taps) or own[1:]) if config.bank.size else ()
 
 
 def abstract_model(model: Model) -> dict[str, Any]:
@@ -72,8 +88,13 @@ def abstract_model(model: Model) -> dict[str, Any]:
 
 def abstract_model_calibration(config: Any, model: Model, num_images: int) -> Calibration:
     """Shapes of its calibration on so many held-out images."""
+    sizes = map_sizes(model)
     return abstract_calibration(
-        map_sizes(model), model.num_classes, num_images=num_images, classes=config.scoring.classes
+        sizes,
+        model.num_classes,
+        num_images=num_images,
+        classes=config.scoring.classes,
+        pieces=len(pieces_of(config.scoring, len(sizes))),
     )
 
 
@@ -194,16 +215,31 @@ def evidence_function(model: Model):
 
 def score_function(config: Any) -> Callable:
     """Jitted `(log_likelihood, negative_entropy, constants, boxes) → Scores`, of tiles put together."""
-    transform = transform_of(config.data)
-    tiling = Tiling(
-        transform.working_size,
-        tuple((box.top, box.left) for box in tile_boxes(transform)),
-        tile_window(transform),
-    )
+    tiling, banks = _tiling(config), len(bank_taps(config))
 
     @jax.jit
     def scores(log_likelihood, negative_entropy, constants, boxes) -> Scores:
         terms = (log_likelihood, negative_entropy)
-        return combine(*terms, constants, boxes, tiling=tiling, scoring=config.scoring)
+        return combine(*terms, constants, boxes, tiling=tiling, scoring=config.scoring, banks=banks)
 
     return scores
+
+
+def piece_score_function(config: Any) -> Callable:
+    """Jitted `(log_likelihood, constants, boxes) → [B, P]`, image scores of pieces before `scores`."""
+    tiling = _tiling(config)
+
+    @jax.jit
+    def scores(log_likelihood, constants, boxes) -> jax.Array:
+        return piece_scores(log_likelihood, constants, inside(boxes, tiling.side), tiling, config.scoring)
+
+    return scores
+
+
+def _tiling(config: Any) -> Tiling:
+    transform = transform_of(config.data)
+    return Tiling(
+        transform.working_size,
+        tuple((box.top, box.left) for box in tile_boxes(transform)),
+        tile_window(transform),
+    )

@@ -11,8 +11,8 @@ from hgad_jax.errors import UserError
 from hgad_jax.runs import workdir
 
 _OF_THE_MODEL = (
-    *("config.backbone.", "config.detector."),
-    *(f"config.data.{key}" for key in ("image_size", "resize", "white_level", "value_range")),
+    *("config.backbone.", "config.bank.", "config.detector."),
+    *(f"config.data.{key}" for key in ("image_size", "detail", "resize", "white_level", "value_range")),
 )
 
 _GO_ON = "to go on from it, or choose another --workdir to start a new run"

@@ -50,7 +50,9 @@ def sort_scores(scores: GoodScores) -> GoodScores:
     return GoodScores(*(np.asarray(array)[order] for array in scores))
 
 
-def abstract_calibration(sizes: Any, num_classes: int, *, num_images: int, classes: str) -> Calibration:
+def abstract_calibration(
+    sizes: Any, num_classes: int, *, num_images: int, classes: str, pieces: int = 0
+) -> Calibration:
     """Shapes and dtypes of a calibration, to restore one into.
 
     Args:
@@ -58,6 +60,7 @@ def abstract_calibration(sizes: Any, num_classes: int, *, num_images: int, class
       num_classes: K.
       num_images: held out, N.
       classes: `config.scoring.classes`.
+      pieces: see `abstract_constants`.
     """
     scores = GoodScores(
         abstract_array(num_images),
@@ -65,7 +68,7 @@ def abstract_calibration(sizes: Any, num_classes: int, *, num_images: int, class
         abstract_array(num_images),
         abstract_array(num_images, len(PIXEL_LEVELS)),
     )
-    constants = abstract_constants(sizes, num_classes)
+    constants = abstract_constants(sizes, num_classes, pieces=pieces)
     return Calibration(constants, dict.fromkeys(modes(classes), scores), abstract_array())
 
 

@@ -14,13 +14,14 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from hgad_jax.types import Array, abstract_array
 
 # Weight of the level's pooled variance in a position's, in images: a position's own variance, from a few
 # dozen images, is uncertain.
 _PRIOR_IMAGES = 10
+_PRIOR_SCORES = 3  # weight of all classes' variance of image scores in that of one, in images
 LEAST_DEVIATION = 1e-6  # nats per dimension (log-likelihood) or nats (entropy)
 
 Levels = Sequence[Array]  # per level [N, h, w]
@@ -36,11 +37,19 @@ class TermConstants(NamedTuple):
     level_max: tuple[Array, ...]  # [K], highest value
 
 
+class ImageConstants(NamedTuple):
+    """Of scores of pieces of evidence on good images; the first axis is the class, or the image."""
+
+    mean: Array  # [K, P]
+    deviation: Array  # [K, P]
+
+
 class Constants(NamedTuple):
-    """Of both terms of the evidence."""
+    """Of both terms of the evidence, and of image scores if these are combined of pieces."""
 
     log_likelihood: TermConstants
     negative_entropy: TermConstants
+    image: ImageConstants | tuple[()] = ()
 
 
 C = TypeVar("C", Constants, TermConstants)
@@ -66,7 +75,8 @@ def fit_constants(
       labels: class ids `[N]`; each class at least twice.
       num_classes: K.
     """
-    return Constants(*(_fit_term(term, labels, num_classes) for term in (log_likelihood, negative_entropy)))
+    likelihood, entropy = (_fit_term(t, labels, num_classes) for t in (log_likelihood, negative_entropy))
+    return Constants(likelihood, entropy)
 
 
 def leave_one_out(
@@ -84,7 +94,49 @@ def leave_one_out(
       Float32 `Constants` whose first axis is the image, N / tiles.
     """
     terms = (log_likelihood, negative_entropy)
-    return Constants(*(_term_without_each(term, labels[::tiles], tiles) for term in terms))
+    likelihood, entropy = (_term_without_each(term, labels[::tiles], tiles) for term in terms)
+    return Constants(likelihood, entropy)
+
+
+def fit_image_constants(
+    scores: Float[np.ndarray, "N P"], labels: Int[Array, " N"], num_classes: int
+) -> ImageConstants:
+    """Fits the constants of image scores.
+
+    Args:
+      scores: `[N, P]`, of held-out good images, each scored with constants that leave it out.
+      labels: class ids `[N]`; each class at least once.
+      num_classes: K.
+    """
+    scores, prior = scores.astype(np.float64), _pooled_variance(scores, labels)
+    return _as_image([_describe_scores(scores[labels == k], prior) for k in range(num_classes)])
+
+
+def leave_one_score_out(scores: Float[np.ndarray, "N P"], labels: Int[Array, " N"]) -> ImageConstants:
+    """The constants for each of the images that were given to `fit_image_constants`, fitted without it."""
+    scores, prior = scores.astype(np.float64), _pooled_variance(scores, labels)
+    numbers = np.arange(len(labels))
+    others = ((labels == labels[i]) & (numbers != i) for i in numbers)
+    return _as_image([_describe_scores(scores[chosen], prior) for chosen in others])
+
+
+def _pooled_variance(scores: Array, labels: Array) -> Array:
+    """Within classes, `[P]`; 1 where no class tells: of two images, one left out."""
+    centred = np.concatenate([scores[labels == k] - scores[labels == k].mean(0) for k in np.unique(labels)])
+    free = len(scores) - len(np.unique(labels))
+    return np.sum(centred**2, 0) / free if free > 1 else np.ones(scores.shape[1])
+
+
+def _describe_scores(scores: Array, prior: Array) -> tuple[Array, Array]:
+    """Mean and deviation `[P]` of a class's; the variance of few is drawn towards that of all classes."""
+    mean = scores.mean(0)
+    squares = np.sum((scores - mean) ** 2, 0)
+    variance = (squares + _PRIOR_SCORES * prior) / (max(len(scores) - 1, 0) + _PRIOR_SCORES)
+    return mean, np.maximum(np.sqrt(variance), LEAST_DEVIATION)
+
+
+def _as_image(found: list[tuple[Array, Array]]) -> ImageConstants:
+    return ImageConstants(*(np.stack(column).astype(np.float32) for column in zip(*found, strict=True)))
 
 
 def of_classes(constants: C, class_ids: Int[Array, "*B"] | int | np.integer) -> C:
@@ -92,12 +144,21 @@ def of_classes(constants: C, class_ids: Int[Array, "*B"] | int | np.integer) -> 
     return jax.tree.map(lambda array: array[class_ids], constants)
 
 
-def abstract_constants(sizes: Sequence[tuple[int, int, int]], num_classes: int) -> Constants:
-    """Shapes and dtypes, to restore constants into; sizes are (h, w, C) of each level."""
+def abstract_constants(
+    sizes: Sequence[tuple[int, int, int]], num_classes: int, *, pieces: int = 0
+) -> Constants:
+    """Shapes and dtypes, to restore constants into.
+
+    Args:
+      sizes: (h, w, C) of each level.
+      num_classes: K.
+      pieces: P, of the evidence that image scores are combined of; 0: image scores are those of one map.
+    """
     maps = tuple(abstract_array(num_classes, h, w) for h, w, _ in sizes)
     scalars = tuple(abstract_array(num_classes) for _ in sizes)
     term = TermConstants(maps, maps, scalars, scalars, scalars)
-    return Constants(term, term)
+    scores = abstract_array(num_classes, pieces)
+    return Constants(term, term, ImageConstants(scores, scores) if pieces else ())
 
 
 def _fit_term(levels: Levels, labels: Array, num_classes: int) -> TermConstants:

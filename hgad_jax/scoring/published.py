@@ -95,8 +95,19 @@ def mahalanobis(
     return distance([-np.sqrt(-m) for m in log_likelihood], negative_entropy, size)
 
 
+def density_distance(log_likelihood: Levels, negative_entropy: Levels, size: int) -> np.ndarray:
+    """PatchCore: distances to the nearest centre, enlarged and smoothed.
+
+    A log-likelihood under centres of one variance is minus the square of the distance but for two numbers
+    that are the same for the class: the highest of the test set stands for the distance 0.
+    """
+    squares = [np.max(level) - level for level in log_likelihood]
+    return distance([-np.sqrt(square) for square in squares], negative_entropy, size)
+
+
 LIKELIHOOD_AND_ENTROPY = PublishedScore(paper.anomaly_map, paper.smooth_below, entropy=True)  # HGAD
 BELOW_HIGHEST = PublishedScore(below_highest, _below)
 MEAN_DENSITY = PublishedScore(mean_density)
 DISTANCE = PublishedScore(distance, image=nearest)
+DENSITY_DISTANCE = PublishedScore(density_distance)  # PatchCore
 MAHALANOBIS = PublishedScore(mahalanobis)

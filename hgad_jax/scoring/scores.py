@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hgad_jax.scoring.combination import COMBINATIONS, by_position
-from hgad_jax.scoring.constants import Constants
+from hgad_jax.resize import resize_aligned
+from hgad_jax.scoring.combination import COMBINATIONS, by_level, by_position
+from hgad_jax.scoring.constants import Constants, TermConstants
+from hgad_jax.scoring.evidence import IMAGE_SCORES, OF_MAP, Piece, pieces_of
 from hgad_jax.scoring.maps import image_score, inside, quantile, smooth
 from hgad_jax.types import Array
 
@@ -20,6 +22,7 @@ class Scores(NamedTuple):
     image: jax.Array  # [B]
     maps: jax.Array  # [B, W, W], for pixels
     strangeness: jax.Array  # [B], how anomalous even the most ordinary part of the image is
+    pieces: jax.Array  # [B, P], standardised image scores of pieces of evidence; P is 0 with scores of a map
 
 
 class Tiling(NamedTuple):
@@ -44,6 +47,7 @@ def combine(
     *,
     tiling: Tiling,
     scoring: Any,
+    banks: int = 0,
 ) -> Scores:
     """Scores of images.
 
@@ -54,8 +58,10 @@ def combine(
       boxes: `[B, 4]`, top, left, height and width of the image in the working square; other pixels of it
         do not count.
       tiling: of every image; a single tile is the working square itself.
-      scoring: the config's section; `image_map`, `pixel_map`, `top_fraction`, `sigma` and
-        `ordinary_fraction` are read.
+      scoring: the config's section; `image_score`, `evidence`, `image_map`, `pixel_map`, `top_fraction`,
+        `sigma` and `ordinary_fraction` are read.
+      banks: how many of the levels, the last ones, are of a bank, which has no say in strangeness: details
+        are like good ones in other products too.
     """
 
     def maps(name):
@@ -63,14 +69,59 @@ def combine(
         tiles = COMBINATIONS[name](log_likelihood, negative_entropy, constants, size)
         return smooth(blend(tiles, tiling), scoring.sigma)
 
-    for_image = maps(scoring.image_map)
-    for_pixels = for_image if scoring.pixel_map == scoring.image_map else maps(scoring.pixel_map)
     seen = inside(boxes, tiling.side)
-    return Scores(
-        image=image_score(for_image, scoring.top_fraction, seen),
-        maps=for_pixels,
-        strangeness=strangeness(log_likelihood, constants, seen, tiling, scoring.ordinary_fraction),
+    for_pixels = maps(scoring.pixel_map)
+    if scoring.image_score == OF_MAP:
+        for_image = for_pixels if scoring.pixel_map == scoring.image_map else maps(scoring.image_map)
+        image, pieces = image_score(for_image, scoring.top_fraction, seen), jnp.zeros((len(boxes), 0))
+    else:
+        own = jax.tree.map(lambda array: array[:: len(tiling.corners)], constants.image)
+        pieces = piece_scores(log_likelihood, constants, seen, tiling, scoring) - own.mean
+        pieces = pieces / own.deviation
+        image = IMAGE_SCORES[scoring.image_score](pieces)
+    number = len(log_likelihood) - banks
+    own_levels = log_likelihood[:number]
+    own_constants = constants._replace(
+        log_likelihood=TermConstants(*(part[:number] for part in constants.log_likelihood))
     )
+    return Scores(
+        image=image,
+        maps=for_pixels,
+        strangeness=strangeness(own_levels, own_constants, seen, tiling, scoring.ordinary_fraction),
+        pieces=pieces,
+    )
+
+
+def piece_scores(
+    log_likelihood: Sequence[Float[Array, "T _ _"]],
+    constants: Constants,
+    seen: Bool[Array, "B W W"],
+    tiling: Tiling,
+    scoring: Any,
+) -> Float[jax.Array, "B P"]:
+    """The image score of each piece of evidence, at the positions of its finest level: `[B, P]`.
+
+    Args:
+      log_likelihood: per level `[B·tiles, h, w]`.
+      constants: for each tile.
+      seen: bool `[B, W, W]`, pixels that show image.
+      tiling: of every image.
+      scoring: the config's section; `image_score`, `evidence` and `top_fraction` are read.
+    """
+    levels = {
+        False: by_level(log_likelihood, constants.log_likelihood),
+        True: by_position(log_likelihood, constants.log_likelihood),
+    }
+
+    def score(piece: Piece) -> jax.Array:
+        maps = [levels[piece.by_position][i] for i in piece.levels]
+        finest = max(maps, key=lambda level: level.shape[1])
+        others = (m for m in maps if m is not finest)
+        total = finest + sum(resize_aligned(m[..., None], *finest.shape[1:])[..., 0] for m in others)
+        counted = _counted(seen, tiling, total.shape[1:])
+        return image_score(total.reshape(len(seen), 1, -1), scoring.top_fraction, counted[:, None])
+
+    return jnp.stack([score(piece) for piece in pieces_of(scoring, len(log_likelihood))], -1)
 
 
 def strangeness(
@@ -93,17 +144,22 @@ def strangeness(
       fraction: of positions.
     """
     levels = by_position(log_likelihood, constants.log_likelihood)
-    size = tiling.window.shape[0]
-    tiles = jnp.stack([seen[:, top : top + size, left : left + size] for top, left in tiling.corners], 1)
 
     def ordinary(level):
-        rows, columns = (((np.arange(n) + 0.5) * size / n).astype(int) for n in level.shape[1:])
-        counted = tiles[:, :, rows][:, :, :, columns].reshape(len(seen), -1)
-        # A tile or a narrow image may have no position's centre in it: then all positions count.
-        counted = counted | ~counted.any(-1, keepdims=True)
+        counted = _counted(seen, tiling, level.shape[1:])
         return quantile(level.reshape(counted.shape), fraction, counted)
 
     return jnp.stack([ordinary(level) for level in levels]).min(0)
+
+
+def _counted(seen: Array, tiling: Tiling, shape: tuple[int, ...]) -> jax.Array:
+    """Which positions of maps of this shape show image, those of all tiles of an image in a row: `[B, N]`."""
+    size = tiling.window.shape[0]
+    tiles = jnp.stack([seen[:, top : top + size, left : left + size] for top, left in tiling.corners], 1)
+    rows, columns = (((np.arange(n) + 0.5) * size / n).astype(int) for n in shape)
+    counted = tiles[:, :, rows][:, :, :, columns].reshape(len(seen), -1)
+    # A tile or a narrow image may have no position's centre in it: then all positions count.
+    return counted | ~counted.any(-1, keepdims=True)
 
 
 def blend(maps: Float[Array, "T S S"], tiling: Tiling) -> Float[jax.Array, "B W W"]:

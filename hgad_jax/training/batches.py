@@ -53,7 +53,7 @@ def training_features(
         order = training_indices(len(chosen), **settings)
         while True:
             indices, grids = chosen[order[start]], _grids(config, levels, start)
-            yield cache.gather(indices, grids), indices, grids
+            yield cache.gather(indices, grids, levels=levels.coarse), indices, grids
             start += 1
     batches = augmented_batches(
         records,
@@ -65,7 +65,8 @@ def training_features(
     )
     with contextlib.closing(batches):
         for step, batch in enumerate(batches, start):
-            features, grids = features_of(levels, batch["image"]), _grids(config, levels, step)
+            features = features_of(levels, batch["image"])[levels.coarse]
+            grids = _grids(config, levels, step)
             if grids is not None:
                 features = tuple(take(x, grid, 1) for x, grid in zip(features, grids, strict=True))
             yield features, chosen[batch["index"]], grids
@@ -89,4 +90,4 @@ def placed(
 
 def _grids(config, levels: Levels, step: int) -> tuple[Grid, ...] | None:
     rng = np.random.default_rng((config.seed, step, _GRIDS))
-    return draw_grids(rng, levels.sizes, config.train.positions)
+    return draw_grids(rng, levels.sizes[levels.coarse], config.train.positions)

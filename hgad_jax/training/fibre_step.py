@@ -59,8 +59,9 @@ def make_fibre_step(
         inputs, labels = jax.tree.map(lambda x: jax.lax.all_gather(x, "data", tiled=True), (inputs, labels))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), len(inputs))
         metrics: dict[str, Scalar] = {"loss": 0.0, "gradient_norm": 0.0}
+        of_levels = run.fibres.constants(constants)
         for index, level in enumerate(inputs):
-            state, means = _train_level(run, index, state, constants[index], level, labels, keys[index])
+            state, means = _train_level(run, index, state, of_levels[index], level, labels, keys[index])
             metrics["loss"] += means.pop("loss")
             metrics["gradient_norm"] += means.pop("gradient_norm")
             metrics |= {f"level{index}/{name}": value for name, value in means.items()}

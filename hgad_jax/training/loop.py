@@ -298,4 +298,5 @@ def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, An
 
 
 def _level_batches(data: TrainingSet, level: int):
-    return lambda: ((features[level], labels) for features, labels in data.batches(data.train))
+    alone = slice(level, level + 1)
+    return lambda: ((features[0], labels) for features, labels in data.batches(data.train, alone))

@@ -163,7 +163,8 @@ def _update(best: Best, params: Any, measured: Array, step: Array | np.int32) ->
 
 def _make_measure(config: Any, model: Model, data: TrainingSet, mesh: Mesh) -> Callable:
     """The same images at the same positions every time, so that differences are not those of the sample."""
-    indices, sizes = data.held_out, model.levels.sizes
+    indices, coarse = data.held_out, model.levels.coarse
+    sizes = model.levels.sizes[coarse]
     positions = config.train.positions and max(config.train.positions, math.ceil(_VECTORS / len(indices)))
     parts = [indices[start : start + READ] for start in range(0, len(indices), READ)]
     rng = np.random.default_rng((config.seed, _GRIDS))
@@ -186,7 +187,7 @@ def _make_measure(config: Any, model: Model, data: TrainingSet, mesh: Mesh) -> C
             # Filled up, so that one program does for all parts.
             rows = part[np.minimum(np.arange(min(READ, len(indices))), len(part) - 1)]
             places = () if grid is None else (replicate(mesh, grid),)
-            inputs = data.cache.gather(rows, grid), data.labels[rows]
+            inputs = data.cache.gather(rows, grid, levels=coarse), data.labels[rows]
             found = jax.device_get(spread(params, constants, *places, *inputs))
             total += [float(np.sum(level[: len(part)], dtype=np.float64)) for level in found]
         return (total / len(indices)).astype(np.float32)

@@ -27,11 +27,11 @@ class TrainingSet(NamedTuple):
     boxes: np.ndarray  # [images held out, 4], see `model.visible_boxes`
     split: str = ""  # digest of which images are held out
 
-    def batches(self, indices: np.ndarray):
-        """Yields features of all levels and labels."""
+    def batches(self, indices: np.ndarray, levels: slice = slice(None)):
+        """Yields features of all levels, or of some, and labels."""
         for start in range(0, len(indices), READ):
             part = indices[start : start + READ]
-            yield self.cache.gather(part), self.labels[part]
+            yield self.cache.gather(part, levels=levels), self.labels[part]
 
 
 def training_set(
@@ -50,7 +50,7 @@ def training_set(
         fraction=config.calibration.fraction,
         min_images=config.calibration.min_images,
         seed=config.seed,
-        groups=groups,
+        groups=None if groups is None else groups.tolist(),
     )
     split = hashlib.sha256(np.array(held_out, np.int64).tobytes()).hexdigest()[:16]
     labels = np.array([dataset.classes.index(r.class_name) for r in dataset.train], np.int32)

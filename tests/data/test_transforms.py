@@ -9,9 +9,9 @@ import skimage.data
 from PIL import ExifTags, Image
 
 from hgad_jax.data import transforms
-from hgad_jax.data.geometry import Transform
+from hgad_jax.data.geometry import RESIZES, Transform
 from hgad_jax.data.tiles import cut, tile_boxes
-from hgad_jax.data.transforms import image_size, load_image, load_mask
+from hgad_jax.data.transforms import image_size, load, load_image, load_mask
 from hgad_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -324,3 +324,26 @@ def test_a_tile_is_a_part_of_the_working_square():
     tiles = [load_image(image, transform, tile=box) for box in tile_boxes(transform)]
     np.testing.assert_array_equal(tiles, cut(working, transform))
     np.testing.assert_array_equal(tiles[5], working[16:48, 32:64])
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("shape", [(90, 150), (151, 64)])
+def test_in_detail_an_image_lies_where_it_lies_without(resize, shape):
+    """Shrunk again by the mean, what is decoded in detail is what is decoded without, but for filters."""
+    rng = np.random.default_rng(0)
+    coarse = np.asarray(Image.fromarray(rng.integers(0, 255, (6, 9), np.uint8)).resize(shape[::-1]))
+    plain = Transform(48, resize=resize, tiles=2)
+    detailed = load(coarse, plain._replace(detail=3)).pixels
+    side = plain.working_size
+    assert detailed.shape == (3 * side, 3 * side, 3)
+    shrunk = detailed.reshape(side, 3, side, 3, 3).mean((1, 3))
+    expected = load(coarse, plain).pixels
+    assert np.abs(shrunk - expected).mean() < 1.5
+    tiles = cut(detailed, plain._replace(detail=3))
+    for tile, box in zip(tiles, tile_boxes(plain), strict=True):
+        rows = slice(3 * box.top, 3 * (box.top + box.height))
+        np.testing.assert_array_equal(tile, detailed[rows, 3 * box.left : 3 * (box.left + box.width)])
+    mask = coarse > 128
+    np.testing.assert_array_equal(
+        load_mask(mask, plain._replace(detail=3), image=coarse), load_mask(mask, plain, image=coarse)
+    )

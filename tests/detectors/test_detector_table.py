@@ -42,6 +42,8 @@ SMALL = {
     "detector.dimensions": 3,
     "detector.gallery": 6,
     "detector.neighbours": 2,
+    "detector.bank_size": 20,
+    "detector.bank_candidates": 15,  # of the 18 or more that there are
     "train.positions": 0,
     "train.batch_size": 8,
     "train.stage_two_epoch": 0.0,

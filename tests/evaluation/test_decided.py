@@ -20,6 +20,8 @@ def test_each_image_by_the_class_it_was_scored_as():
         maps=None,
         strangeness=np.array([0.0, 0.0, 0.0, 5.0, 5.0]),
         likelihood=None,
+        pieces=np.zeros((5, 0)),
+        piece_names=(),
     )
     decided = decide(scored, (threshold(1.0), threshold(2.0)), np.array([4.0, 4.5]))
     assert decided.called.tolist() == [True, False, False, False, True], "above, not at"

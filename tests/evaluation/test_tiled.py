@@ -42,18 +42,28 @@ def test_a_tiled_image_is_scored_from_its_blended_map(tiled):
     ids = np.full(4, k, np.int32)
     evidence = scorer.evidence(tiles, ids)
     constants = of_classes(scorer.calibration.constants, ids)
-    maps = COMBINATIONS[scorer.config.scoring.image_map](
+    maps = COMBINATIONS[scorer.config.scoring.pixel_map](
         evidence.log_likelihood, evidence.negative_entropy, constants, SIDE
     )
     whole = blend(np.asarray(maps), scorer.transform)
-    highest = np.sort(whole.ravel())[-int(np.ceil(0.01 * whole.size)) :]
-    assert found.score == pytest.approx(highest.mean(), rel=1e-4)
+    np.testing.assert_allclose(scorer.calibrated(evidence).maps[0], whole, rtol=1e-4, atol=1e-4)
+    pieces, term = [], constants.log_likelihood
+    for level, values in enumerate(evidence.log_likelihood):  # each by itself, of all tiles
+        mean, deviation = (part[level][:, None, None] for part in (term.level_mean, term.level_deviation))
+        above = np.sort(np.ravel((mean - values) / deviation))
+        pieces.append(above[-int(np.ceil(0.01 * above.size)) :].mean())
+    standard = (np.array(pieces) - constants.image.mean[0]) / constants.image.deviation[0]
+    assert list(found.evidence.values()) == pytest.approx(standard.tolist(), rel=1e-3, abs=1e-3)
+    assert found.score == pytest.approx(np.sort(standard)[-2:].sum(), rel=1e-3)
 
 
 def test_the_tiles_of_an_image_have_one_class(tiled):
     scorer = tiled.scorer
     rng = np.random.default_rng(0)
-    brick, grass = (crop(name, rng).repeat(3, -1).reshape(SIDE, SIDE, 3) for name in ("brick", "grass"))
+    brick, grass = (
+        crop(name, rng).repeat(3, -1).reshape(SIDE, SIDE, 3).repeat(2, 0).repeat(2, 1)  # in detail
+        for name in ("brick", "grass")
+    )
     mixed = np.stack([brick, brick, brick, grass, grass, grass, grass, brick])
     evidence = scorer.evidence(mixed)
     summed = np.asarray(evidence.class_log_prob).reshape(2, 4, 2).sum(1)

@@ -131,7 +131,8 @@ def test_from_python_the_same_as_in_the_table(everything, predictor):
             np.testing.assert_allclose(found.map, saved, rtol=1e-5, atol=1e-4)
     # Features that went through a cache: arrays on the disk, read back.
     scorer = predictor.scorer
-    square = np.asarray(Image.open(rows(out)[0]["path"]).convert("RGB").resize((SIDE, SIDE)))
+    detailed = (2 * SIDE, 2 * SIDE)
+    square = np.asarray(Image.open(rows(out)[0]["path"]).convert("RGB").resize(detailed))
     features = scorer.levels.apply(scorer.levels.variables, square[None])
     np.savez(out / "features.npz", *features)
     with np.load(out / "features.npz") as stored:

@@ -11,9 +11,9 @@ from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.split import hold_out
 from hgad_jax.errors import UserError
 from hgad_jax.inference.scorer import load_scorer
-from hgad_jax.runs.model import score_function
+from hgad_jax.runs.model import piece_score_function, score_function
 from hgad_jax.scoring.calibration import PIXEL_LEVELS, pixel_threshold
-from hgad_jax.scoring.constants import fit_constants, of_classes
+from hgad_jax.scoring.constants import fit_constants, leave_one_score_out, of_classes
 from hgad_jax.scoring.decision import decide
 from hgad_jax.training import loop
 
@@ -81,12 +81,20 @@ def test_every_image_is_scored_by_constants_of_the_others(run, given):
     _, config, calibration, _ = run
     scorer, evidence, labels = given
     terms = (evidence.log_likelihood, evidence.negative_entropy)
-    score, expected = score_function(config), []
-    for i, k in enumerate(labels):
+    score, piece, expected = score_function(config), piece_score_function(config), []
+    box = np.array([[0, 0, 64, 64]])
+
+    def without(i):
         others = np.arange(len(labels)) != i
         rest = fit_constants(*([m[others] for m in term] for term in terms), labels[others], 2)
-        image = [[m[i : i + 1] for m in term] for term in terms]
-        found = score(*image, of_classes(rest, np.array([k])), np.array([[0, 0, 64, 64]]))
+        return of_classes(rest, labels[i : i + 1]), [[m[i : i + 1] for m in term] for term in terms]
+
+    own = np.concatenate([piece(image[0], rest, box) for rest, image in map(without, range(len(labels)))])
+    of_scores = leave_one_score_out(own, labels)
+    for i, k in enumerate(labels):
+        rest, image = without(i)
+        rest = rest._replace(image=jax.tree.map(lambda array, i=i: array[i : i + 1], of_scores))
+        found = score(*image, rest, box)
         quantiles = np.quantile(np.asarray(found.maps[0]), [0.5, 1.0])
         expected.append((k, float(found.image[0]), float(found.strangeness[0]), *quantiles))
     stored = calibration.scores["given"]

@@ -4,7 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from hgad_jax.scoring.constants import abstract_constants, fit_constants, leave_one_out, of_classes
+from hgad_jax.scoring.constants import (
+    LEAST_DEVIATION,
+    abstract_constants,
+    fit_constants,
+    fit_image_constants,
+    leave_one_out,
+    leave_one_score_out,
+    of_classes,
+)
 
 SIZES = ((4, 5, 7), (2, 3, 9))
 CLASSES = 3
@@ -82,3 +90,53 @@ def test_of_two_images_each_is_scored_by_the_other():
 def test_shapes_to_restore_into_are_those_of_a_fit():
     expected = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), CONSTANTS)
     assert abstract_constants(SIZES, CLASSES) == expected
+
+
+def image_scores(counts=(9, 30, 2), seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    return (rng.normal(size=(len(labels), 4)) * (1 + labels[:, None]) + labels[:, None]).astype(
+        np.float32
+    ), labels
+
+
+def test_image_constants_are_moments_with_a_prior_of_three_images():
+    scores, labels = image_scores()
+    found = fit_image_constants(scores, labels, 3)
+    own = [np.float64(scores[labels == k]) for k in range(3)]
+    pooled = sum(np.sum((s - s.mean(0)) ** 2, 0) for s in own) / (len(labels) - 3)
+    for k, s in enumerate(own):
+        np.testing.assert_allclose(found.mean[k], s.mean(0), rtol=1e-5, atol=1e-6)
+        variance = (np.sum((s - s.mean(0)) ** 2, 0) + 3 * pooled) / (len(s) - 1 + 3)
+        np.testing.assert_allclose(found.deviation[k], np.sqrt(variance), rtol=1e-5)
+
+
+def test_a_left_out_image_has_no_part_in_its_image_constants():
+    scores, labels = image_scores()
+    found = leave_one_score_out(scores, labels)
+    for i in range(0, len(labels), 5):
+        others = (labels == labels[i]) & (np.arange(len(labels)) != i)
+        np.testing.assert_allclose(found.mean[i], scores[others].mean(0), rtol=1e-4, atol=1e-5)
+        moved = scores.copy()
+        moved[i] += 0.01  # its share in the variance of all classes, no more, is left
+        np.testing.assert_allclose(
+            leave_one_score_out(moved, labels).deviation[i], found.deviation[i], rtol=1e-2
+        )
+        np.testing.assert_array_equal(leave_one_score_out(moved, labels).mean[i], found.mean[i])
+
+
+def test_image_constants_of_two_images_and_of_scores_all_alike():
+    two = leave_one_score_out(np.float32([[1], [3]]), np.array([0, 0]))
+    np.testing.assert_allclose(two.mean[:, 0], [3, 1])
+    np.testing.assert_allclose(two.deviation, 1)  # nothing tells
+    alike = fit_image_constants(np.full((5, 2), 7, np.float32), np.zeros(5, int), 1)
+    np.testing.assert_allclose(alike.deviation, LEAST_DEVIATION)
+
+
+def test_shapes_of_image_constants_to_restore_into():
+    scores, labels = image_scores()
+    fitted = fit_constants(MAPS, ENTROPY, LABELS, CLASSES)
+    fitted = fitted._replace(image=fit_image_constants(scores, labels, 3))
+    shapes = jax.tree.map(lambda a: (a.shape, a.dtype), fitted)
+    abstract = abstract_constants(SIZES, CLASSES, pieces=4)
+    assert shapes == jax.tree.map(lambda a: (a.shape, a.dtype), abstract)

@@ -12,12 +12,20 @@ from test_constants import LABELS, MAPS
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.tiles import blend as reference_blend
 from hgad_jax.data.tiles import tile_boxes, tile_window
-from hgad_jax.scoring.constants import fit_constants, of_classes
+from hgad_jax.resize import resize_aligned
+from hgad_jax.scoring.constants import ImageConstants, fit_constants, of_classes
+from hgad_jax.scoring.evidence import IMAGE_SCORES
 from hgad_jax.scoring.maps import image_score, inside, quantile
-from hgad_jax.scoring.scores import Tiling, blend, combine
+from hgad_jax.scoring.scores import Tiling, blend, combine, piece_scores
 
 SCORING = SimpleNamespace(
-    image_map="level", pixel_map="position", top_fraction=0.05, sigma=0.0, ordinary_fraction=0.25
+    image_score="map",
+    evidence=(),
+    image_map="level",
+    pixel_map="position",
+    top_fraction=0.05,
+    sigma=0.0,
+    ordinary_fraction=0.25,
 )
 ZEROS = [np.zeros_like(m) for m in MAPS]
 CONSTANTS = of_classes(fit_constants(MAPS, ZEROS, LABELS, 3), LABELS)
@@ -126,3 +134,80 @@ def test_a_defect_is_not_strange_but_another_product_is():
     assert np.max(scored(defect, CONSTANTS, whole(len(LABELS))).strangeness) < np.max(good) + 3
     assert np.max(scored(one_level, CONSTANTS, whole(len(LABELS))).strangeness) <= np.max(good) + 3
     assert np.min(scored(other, CONSTANTS, whole(len(LABELS))).strangeness) > 100
+
+
+def with_scores(**settings):
+    return SimpleNamespace(**(vars(SCORING) | settings))
+
+
+def own_scores(scoring, maps=MAPS, constants=CONSTANTS, boxes=None, tiles=1):
+    shape, _ = tiling(12, tiles)
+    boxes = whole(len(LABELS) // tiles**2, shape.side) if boxes is None else boxes
+    return np.asarray(piece_scores(maps, constants, inside(jnp.asarray(boxes), shape.side), shape, scoring))
+
+
+def standardized(level, by_position):
+    term = CONSTANTS.log_likelihood
+    if by_position:
+        mean, deviation = term.position_mean[level], term.position_deviation[level]
+    else:
+        mean, deviation = (c[level][:, None, None] for c in (term.level_mean, term.level_deviation))
+    return (mean - MAPS[level]) / deviation
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+def test_the_score_of_a_level_is_the_mean_of_its_highest_positions(by_position):
+    text = "@position" if by_position else ""
+    settings = with_scores(image_score="sum", evidence=(f"1{text}", f"0{text}"), top_fraction=0.2)
+    found = own_scores(settings)
+    for column, level in enumerate((1, 0)):
+        values = np.sort(standardized(level, by_position).reshape(len(LABELS), -1), 1)
+        most = int(np.ceil(0.2 * values.shape[1]))
+        np.testing.assert_allclose(found[:, column], values[:, -most:].mean(1), rtol=1e-5, atol=1e-5)
+
+
+def test_levels_are_added_at_the_positions_of_the_finest():
+    found = own_scores(with_scores(image_score="sum", evidence=("1+0",), top_fraction=0.0))
+    fine, coarse = standardized(0, False), standardized(1, False)
+    expected = fine + resize_aligned(coarse[..., None], *fine.shape[1:])[..., 0]
+    np.testing.assert_allclose(found[:, 0], expected.max((1, 2)), rtol=1e-5)
+
+
+def test_the_levels_of_all_tiles_of_an_image_are_one():
+    settings = with_scores(image_score="sum", top_fraction=0.0)
+    images, constants = [m[:4] for m in MAPS], jax.tree.map(lambda array: array[:4], CONSTANTS)
+    whole_image = own_scores(settings, images, constants, whole(4))
+    shape, _ = tiling(12, 2)
+    tiled = own_scores(settings, images, constants, whole(1, shape.side), tiles=2)
+    np.testing.assert_allclose(tiled, whole_image.max(0, keepdims=True), rtol=1e-6)
+
+
+def test_what_a_letterbox_pads_is_in_no_levels_score():
+    boxes = np.tile([3, 0, 6, 12], (len(LABELS), 1))
+    settings = with_scores(image_score="sum", top_fraction=0.0, evidence=("0",))
+    rows = (np.arange(4) + 0.5) * 12 / 4
+    seen = (rows >= 3) & (rows < 9)
+    expected = standardized(0, False)[:, seen].max((1, 2))
+    np.testing.assert_allclose(own_scores(settings, boxes=boxes)[:, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", IMAGE_SCORES)
+def test_image_scores_are_combined_in_deviations_from_good_images(name):
+    settings = with_scores(image_score=name)
+    rng = np.random.default_rng(0)
+    image = ImageConstants(*(rng.uniform(1, 2, (len(LABELS), 2)).astype(np.float32) for _ in range(2)))
+    shape, _ = tiling(12)
+    constants = CONSTANTS._replace(image=image)
+    found = combine(MAPS, ZEROS, constants, whole(len(LABELS)), tiling=shape, scoring=settings)
+    standard = (own_scores(settings).astype(np.float64) - image.mean) / image.deviation
+    np.testing.assert_allclose(found.pieces, standard, rtol=1e-4, atol=1e-4)
+    expected = {
+        "two_highest": standard.sum(1),  # there are two
+        "highest": standard.max(1),
+        "sum": standard.sum(1),
+        "logsumexp": np.log(np.exp(standard).sum(1)),
+    }[name]
+    np.testing.assert_allclose(found.image, expected, rtol=1e-4, atol=1e-4)
+    same = scored(MAPS, CONSTANTS, whole(len(LABELS)))
+    np.testing.assert_allclose(found.maps, same.maps, atol=1e-5)  # for pixels nothing changes
+    assert same.pieces.shape == (len(LABELS), 0)

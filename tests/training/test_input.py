@@ -206,10 +206,12 @@ def mean_colours(variables, images):
 
 
 def test_steps_get_cached_features_or_those_of_rotated_images(data, tmp_path):
-    levels = SimpleNamespace(apply=mean_colours, variables=None, weights_hash="none", sizes=((4, 4, 3),))
+    levels = SimpleNamespace(
+        apply=mean_colours, variables=None, weights_hash="none", sizes=((4, 4, 3),), coarse=slice(None)
+    )
 
     def steps(count, start=0, **changes):
-        config = tiny_config(data, data__resize="letterbox", **changes)
+        config = tiny_config(data, data__resize="letterbox", data__detail=1, **changes)
         records = load_dataset(config.data).train
         cache = model.cached_features(config, levels, records, str(tmp_path / "cache"), print)
         chosen = np.arange(2, 20)
