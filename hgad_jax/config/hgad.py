@@ -77,10 +77,10 @@ RECIPE = Recipe(
     defaults={
         "data.detail": 2,
         "bank.size": 4000,
-        "scoring.image_score": "two_highest",
-        # The levels of the flow as one density, standardised both ways; each but the finest, and each of the
-        # bank, by itself. docs/measurements.md has what else was tried.
-        "scoring.evidence": ("0+1+2", "0+1+2@position", "1", "2", "3", "4"),
+        "scoring.image_score": "logsumexp",
+        # The levels of the flow together, with and without the coarsest, standardised both ways; the coarser
+        # two, and those of the bank, by themselves. docs/measurements.md has what else was tried.
+        "scoring.evidence": ("0+1+2", "0+1+2@position", "0+1", "0+1@position", "1", "2", "3", "4"),
     },
     presets={"paper": _paper},
     backbones={

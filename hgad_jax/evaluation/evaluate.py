@@ -26,6 +26,7 @@ from hgad_jax.inference.run_dataset import run_dataset
 from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.inference.unchanged import unchanged
 from hgad_jax.metrics.bootstrap import LEVEL
+from hgad_jax.metrics.ranking import auroc
 from hgad_jax.runs import workdir
 from hgad_jax.runs.model import cache_directory
 from hgad_jax.scoring.threshold import Threshold
@@ -120,19 +121,27 @@ def _evaluated(
         "class_accuracy": _accuracy(scorer, test, scored),
         **{"classes": measured.classes, "mean": measured.mean, "pooled": measured.pooled},
         **({"ks": ks} if ks else {}),
-        **({"evidence": evidence_of_defects(test, scored)} if scored.piece_names else {}),
+        **({"evidence": what_spoke(test, scored)} if scored.piece_names else {}),
     }
     return Evaluated(scorer.config, test, scored, measured, decided, scales, results)
 
 
-def evidence_of_defects(test: EvalSet, scored: Scored) -> dict[str, dict[str, float]]:
-    """Class by class, the share of defective images of which each piece of evidence has the highest score."""
+def what_spoke(test: EvalSet, scored: Scored) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Class by class what each piece of evidence would be worth alone, and how often it was the loudest.
+
+    `image_auroc` is that of its own score, `loudest` the share of defective images whose highest is its.
+    """
     found = {}
-    for k, name in enumerate(test.classes):
-        defective = scored.pieces[(test.labels == k) & test.anomalous]
-        if len(defective):
-            loudest = np.bincount(defective.argmax(1), minlength=len(scored.piece_names)) / len(defective)
-            found[name] = dict(zip(scored.piece_names, loudest.tolist(), strict=True))
+    for k in sorted(set(test.labels.tolist())):
+        own = test.labels == k
+        loudest = scored.pieces[own & test.anomalous].argmax(1)
+        found[test.classes[k]] = {
+            piece: {
+                "image_auroc": auroc(test.anomalous[own], scored.pieces[own, i]),
+                "loudest": float(np.mean(loudest == i)) if len(loudest) else None,
+            }
+            for i, piece in enumerate(scored.piece_names)
+        }
     return found
 
 

@@ -74,6 +74,26 @@ def finite(value):
     return value is not None and 0 <= value <= 1
 
 
+def test_results_say_which_evidence_spoke(run, results):
+    """The AUROC of each piece by itself, and whose score is highest, as `Prediction.evidence` has them."""
+    found, _ = results
+    predictor = Predictor.load(run)
+    names = predictor.scorer.evidence_names
+    assert names == ("blocks.2 of 64 px", "blocks.4 of 64 px", "blocks.4 of 128 px")
+    records = [r for r in load_dataset(predictor.scorer.config.data).test if r.class_name == "brick"]
+    said = [predictor(record.path).evidence for record in records]
+    bad = np.array([record.anomalous for record in records])
+    assert list(found["evidence"]) == ["brick", "grass"]
+    for name, of_piece in found["evidence"]["brick"].items():
+        scores = np.array([evidence[name] for evidence in said])
+        assert of_piece["image_auroc"] == ranking_metrics(bad, scores)["auroc"]
+        loudest = [max(e, key=e.get) == name for e, b in zip(said, bad, strict=True) if b]
+        assert of_piece["loudest"] == np.mean(loudest)
+    combined = [predictor(record.path).score for record in records[:2]]
+    expected = [np.log(np.sum(np.exp(list(evidence.values())))) for evidence in said[:2]]
+    np.testing.assert_allclose(combined, expected, rtol=1e-4)
+
+
 def test_results_have_the_documented_form(run, results):
     found, _ = results
     assert json.loads((run / "eval" / "results.json").read_text()) == found
