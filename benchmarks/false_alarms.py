@@ -29,7 +29,15 @@ from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.split import hold_out
 from hgad_jax.inference.scorer import load_scorer
 from hgad_jax.runs import near_duplicates
-from hgad_jax.scoring.constants import fit_constants, leave_one_out, of_classes
+from hgad_jax.runs.model import piece_score_function
+from hgad_jax.scoring.constants import (
+    fit_constants,
+    fit_image_constants,
+    leave_one_out,
+    leave_one_score_out,
+    of_classes,
+)
+from hgad_jax.scoring.evidence import OF_MAP
 from hgad_jax.scoring.scores import Tiling, combine
 from hgad_jax.scoring.threshold import conformal_threshold
 
@@ -92,7 +100,25 @@ def make_score(scorer, size):
     return score
 
 
-def experiment(terms, score, splits, rates, seed):
+def make_fit(scorer):
+    """terms of images of one class → (constants, those without each image), as `runs.calibrate` has them."""
+    pieces, side = piece_score_function(scorer.config), scorer.transform.working_size
+
+    def fit(terms):
+        labels = np.zeros(len(terms[0][0]), int)
+        constants, without = fit_constants(*terms, labels, 1), leave_one_out(*terms, labels)
+        if scorer.config.scoring.image_score == OF_MAP:
+            return constants, without
+        own = np.asarray(pieces(terms[0], without, np.tile([0, 0, side, side], (len(labels), 1))))
+        return (
+            constants._replace(image=fit_image_constants(own, labels, 1)),
+            without._replace(image=leave_one_score_out(own, labels)),
+        )
+
+    return fit
+
+
+def experiment(terms, fit, score, splits, rates, seed):
     """False alarms of each split: rate → (left out, naive) counts `[splits]`, and the sizes of the halves."""
     count = len(terms[0][0])
     half = count // 2
@@ -102,9 +128,9 @@ def experiment(terms, score, splits, rates, seed):
         order = rng.permutation(count)
         calibrating, new = (jax.tree.map(lambda a, i=i: a[i], terms) for i in (order[:half], order[half:]))
         labels = np.zeros(half, int)
-        constants = fit_constants(*calibrating, labels, 1)
+        constants, without = fit(calibrating)
         new_scores = score(new, of_classes(constants, np.zeros(count - half, int)))
-        left_out = score(calibrating, leave_one_out(*calibrating, labels))
+        left_out = score(calibrating, without)
         naive = score(calibrating, of_classes(constants, labels))
         for rate in rates:
             for good, counts in zip((left_out, naive), alarms[rate], strict=True):
@@ -133,13 +159,14 @@ def main(argv):
     if scorer.transform.tiles > 1 or scorer.transform.resize == "letterbox":
         sys.exit("This script works on whole, squashed images: train without tiles.")
     pool = unseen_good(scorer, load_dataset(scorer.config.data))
-    score, rates = make_score(scorer, _SIZE.value), [float(rate) for rate in _RATES.value]
+    fit, score = make_fit(scorer), make_score(scorer, _SIZE.value)
+    rates = [float(rate) for rate in _RATES.value]
     result = {}
     print("| class | half | rate | promised | observed | ± | within interval | naive, observed |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for k, name in enumerate(tqdm(scorer.classes, unit="class")):
         terms = collect(scorer, [r for r in pool if r.class_name == name])
-        alarms, half, new = experiment(terms, score, _SPLITS.value, rates, seed=k)
+        alarms, half, new = experiment(terms, fit, score, _SPLITS.value, rates, seed=k)
         for rate, (left_out, naive) in alarms.items():
             ours, theirs = (summarize(counts, half, new, rate) for counts in (left_out, naive))
             result[f"{name}/{rate:g}"] = {"left_out": ours, "naive": theirs}

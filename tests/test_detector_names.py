@@ -17,7 +17,13 @@ PLACES = [*(f"hgad_jax/{room}" for room in ROOMS), "scripts"]
 FILES = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
 FILES += sorted((ROOT / "hgad_jax").glob("*.py")) + sorted(ROOT.glob("*.py"))
 # The papers' figures, by what the papers call their methods; keys and presets of each detector, by its name.
-TABLES = {"published_tables.py", "shared.py", "experiments.py", *(f"{name}.py" for name in RECIPES)}
+TABLES = {
+    "published_tables.py",
+    "bank.py",
+    "shared.py",
+    "experiments.py",
+    *(f"{name}.py" for name in RECIPES),
+}
 
 
 def names():

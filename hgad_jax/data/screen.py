@@ -107,11 +107,10 @@ def inspect_all(
     thumbnails: bool = False,
 ) -> Iterator[Facts]:
     """Yield the facts of each record in order, decoded by threads; memory does not grow with their number."""
-
-    def look(index):
-        return inspect(records[index], transform, thumbnail=thumbnails)
-
-    facts = threaded(look, range(len(records)), num_workers=num_workers)
+    more = {"thumbnail": True} if thumbnails else {}
+    facts = threaded(
+        lambda i: inspect(records[i], transform, **more), range(len(records)), num_workers=num_workers
+    )
     with contextlib.closing(facts):
         bar = {"desc": "checking images", "unit": "image", "disable": None if progress else True}
         yield from progress_bar(facts, total=len(records), **bar)

@@ -25,7 +25,7 @@ class Piece(NamedTuple):
     by_position: bool  # standardised position by position, or by level
 
 
-def parse_piece(text: str) -> Piece:
+def parse_piece(text: Any) -> Piece:
     """Reads a piece as a config has it: "0+1+2", or "0+1+2@position".
 
     Raises:

@@ -65,7 +65,7 @@ def test_features_are_the_same_from_both_sources(benchmark, records, tmp_path):
     config = benchmark.get_config("hgad_folder")
     model = benchmark.setup.build_model(config, 1)
     cache = benchmark.setup.cached_features(config, model.levels, records, str(tmp_path), lambda line: None)
-    images = np.stack([load_image(record.path, Transform(benchmark.SIZE)) for record in records])
+    images = np.stack([load_image(record.path, Transform(benchmark.SIZE, detail=2)) for record in records])
     for cached, computed in zip(
         cache.gather(np.arange(8)), benchmark.extraction.features_of(model.levels, images), strict=True
     ):

@@ -23,10 +23,12 @@ RESIZES = ["squash", "short_side_crop", "letterbox"]
 
 def test_transform_is_read_from_a_config():
     data = get_config("hgad_folder").data
-    assert transform_of(data) == Transform(256, white_level=0), (
-        "the same defaults, but for what is found later"
+    assert transform_of(data) == Transform(256, white_level=0, detail=2), (
+        "the same defaults, but for what is found later, and for the bank"
     )
-    data.update(image_size=64, resize="letterbox", tiles=2, white_level=4095, value_range=(0.0, 1.0))
+    data.update(
+        detail=1, image_size=64, resize="letterbox", tiles=2, white_level=4095, value_range=(0.0, 1.0)
+    )
     assert transform_of(data) == Transform(64, "letterbox", "bilinear", 2, 0.25, 4095, (0.0, 1.0))
 
 

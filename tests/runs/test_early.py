@@ -1,5 +1,6 @@
 """What a list of images tells is refused before anything is decoded."""
 
+import numpy as np
 import pytest
 from absl import logging
 
@@ -113,13 +114,13 @@ def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
     held_out = num_held_out(
         100, fraction=config.calibration.fraction, min_images=config.calibration.min_images
     )
-    promised = conformal_threshold(range(held_out), 0.02).rate
+    promised = conformal_threshold(np.arange(held_out), 0.02).rate
     _, (note, *_) = told(config, {"nut": 100, "bolt": 400})
     assert f"{promised:.1%} for nut ({held_out} held out)" in note
     assert "bolt" not in note
     (count,) = (int(word) for word in note.replace(",", "").split() if word.isdigit() and int(word) > 300)
     fewer, enough = (
-        conformal_threshold(range(num_held_out(n, fraction=0.15, min_images=10)), 0.02).rate
+        conformal_threshold(np.arange(num_held_out(n, fraction=0.15, min_images=10)), 0.02).rate
         for n in (count - 1, count)
     )
     assert fewer > 0.0201
