@@ -205,7 +205,8 @@ def _latents(model: Model, restored: dict[str, Any]) -> Callable | None:
         return None
 
     def look_at_images(variables, params, constants, images, class_ids):
-        return latents(params, constants, model.levels.apply(variables, images), class_ids)
+        own = model.levels.apply(variables, images)[model.levels.coarse]  # a bank has no latents
+        return latents(params, constants, own, class_ids)
 
     of_images = per_image(look_at_images, replicated=3)
     return lambda images, class_ids: of_images(

@@ -75,7 +75,9 @@ class Stability:
             rows = np.arange(start, min(start + _READ, len(self._records)))
             evidence = self._evidence(params, constants, self._cache.gather(rows), self._labels[rows])
             own = np.asarray(evidence.class_log_prob)[np.arange(len(rows)), self._labels[rows]]
-            parts.append((*jax.device_get((evidence.log_likelihood, evidence.negative_entropy)), own))
+            terms = (evidence.log_likelihood, evidence.negative_entropy)
+            number = len(terms[0]) - self._model.levels.detailed  # no paper has a bank
+            parts.append((*jax.device_get([term[:number] for term in terms]), own))
         likelihood, entropy = (
             [np.concatenate(level) for level in zip(*(p[i] for p in parts), strict=True)] for i in (0, 1)
         )
