@@ -4,8 +4,7 @@
     python eval.py --workdir=runs/patchcore_elpv
 
 After the colon, in any order: mono or poly for a model of one class, without it both are pooled; a preset:
-default, paper. No published figure. Reached here: mean image AUROC .924
-(docs/detectors.md).
+default, paper. No published figure, and none measured here.
 """
 
 from hgad_jax.config import experiments

@@ -4,8 +4,8 @@
     python eval.py --workdir=runs/patchcore
 
 After the colon a preset: default, paper. Several classes are pooled in one model;
-`--config.data.class_name=NAME` takes one alone. The folder is as in `hgad_folder.py`. What it reached
-on the magnetic tile set, beside the others: docs/detectors.md.
+`--config.data.class_name=NAME` takes one alone. The folder is as in `hgad_folder.py`. What a
+bank reaches on four products, level by level: docs/measurements.md.
 """
 
 from hgad_jax.config import experiments

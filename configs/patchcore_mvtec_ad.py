@@ -4,12 +4,11 @@
     python eval.py --workdir=runs/screw
 
 After the colon, in any order: a class (bottle … zipper), without one all are pooled; a backbone:
-wide_resnet50_2 (the default), resnet18 or tf_efficientnet_lite0;
+wide_resnet50_2 (the default) or tf_efficientnet_lite0;
 a preset: default, paper; without one, the published settings. The weights
 of the papers' backbones are fetched with `python -m hgad_jax.backbones fetch NAME`.
 
-Expected with WideResNet-50-2: pixel AUROC .975, AUPRO .921 (Gudovskiy et al. 2022, Table 3); with ResNet-18
-image AUROC .891 and pixel AUROC .968 (anomalib's README). Not run here.
+Not run here. The preset differs from the published code in four points: docs/detectors.md.
 """
 
 from hgad_jax.config import experiments
