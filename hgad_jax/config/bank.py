@@ -20,7 +20,8 @@ BANK = {
     ),
     "taps": Key(
         (),
-        "layers whose maps it is of, of the image in data.detail; (): the backbone's own but for the first",
+        "layers whose maps it is of, of the image in data.detail; (): the backbone's own, but for the first "
+        "if there are several",
         each(passes("a layer's name", lambda value: isinstance(value, str))),
     ),
     "candidates": CANDIDATES,

@@ -14,7 +14,9 @@ class Pair(NamedTuple):
 
 
 def beside(trained: Detector, fitted: Detector, num_levels: int) -> Detector:
-    """One detector of the levels of both: those of `fitted` are the last `num_levels`.
+    """One detector of the levels of both: those of `fitted` are the last `num_levels`, at least one.
+
+    Functions that take no part in `init` and `evidence` are those of `trained`, given its levels alone.
 
     The class of an image is what `trained` finds; `fitted` is told.
     """
@@ -52,7 +54,6 @@ def beside(trained: Detector, fitted: Detector, num_levels: int) -> Detector:
         log_likelihood=of_trained(trained.log_likelihood),
         latents=of_trained(trained.latents),
         fibres=trained.fibres and trained.fibres._replace(constants=lambda pair: pair.trained),
-        fitted_levels=num_levels,
     )
 
 

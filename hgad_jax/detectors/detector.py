@@ -198,8 +198,6 @@ class Detector(NamedTuple):
       latents: None where the base distribution is no normal one.
       samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
       fitted: whether it is fitted by `init` and takes no training steps.
-      fitted_levels: how many of the levels, the last ones, are fitted by `init`, whatever is done with the
-        others; functions that take no part in `init` and `evidence` are given the others alone.
       mixes_classes: whether `evidence` knows a likelihood under the mixture of all classes.
       least_channels: channels that every level has to have.
       terms: names of the loss terms, which are keys of the loss weights.
@@ -219,7 +217,6 @@ class Detector(NamedTuple):
     latents: Latents | None = None
     samples_positions: bool = False
     fitted: bool = False
-    fitted_levels: int = 0
     mixes_classes: bool = False
     least_channels: int = 1
     terms: tuple[str, ...] = ()

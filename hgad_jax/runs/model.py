@@ -77,7 +77,8 @@ def build_model(config: Any, num_classes: int) -> Model:
 def bank_taps(config: Any) -> tuple[str, ...]:
     """The taps of the bank beside the detector; none without one."""
     own = backbones.choose(config.backbone.name).entry.taps
-    return (tuple(config.bank.taps) or own[1:]) if config.bank.size else ()
+    # Of a vision transformer there is one layer, and no finest one to leave out.
+    return (tuple(config.bank.taps) or own[1:] or own) if config.bank.size else ()
 
 
 def abstract_model(model: Model) -> dict[str, Any]:

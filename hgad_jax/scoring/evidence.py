@@ -50,7 +50,8 @@ def pieces_of(scoring: Any, num_levels: int) -> tuple[Piece, ...]:
         if max(piece.levels) >= num_levels:
             raise UserError(
                 f"config.scoring.evidence has '{text}', expected numbers below {num_levels}: so many levels "
-                "give evidence, the first one being 0, those of a bank last. () takes each by itself."
+                'give evidence, the first one being 0, those of a bank last. --config.scoring.evidence="()" '
+                "takes each by itself."
             )
     return pieces
 

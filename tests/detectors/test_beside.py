@@ -100,7 +100,6 @@ def test_abstract_is_what_init_makes():
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (made_of, abstract)]
     assert shapes[0] == shapes[1]
     assert isinstance(made_of[1], Pair)
-    assert both.fitted_levels == len(BANKS)
 
 
 @pytest.mark.parametrize(("name", "changes"), [("hgad", {}), ("cflow", {"detector.fibre": 8})])

@@ -97,6 +97,20 @@ def check_normality(folder):
     assert found["mean"] == pytest.approx(np.mean(np.concatenate(expected)), abs=2e-3)
 
 
+def test_a_bank_has_no_latents_and_no_part_in_published_scores(place):
+    """The stability report is by the published scores, as the evaluation by them is."""
+    config = get_config("fastflow_folder")
+    window = {"eval.window": (1, 2), "train.batch_size": 8, "data.root": str(place / "data")}
+    config.update_from_flattened_dict(SHARED | SMALL | window)
+    assert config.bank.size
+    loop.train(config, place / "bank")
+    paper = evaluate(place / "bank", protocol="paper", log=lambda line: None)["mean"]
+    report = json.loads((place / "bank" / "stability.json").read_text())
+    for metric in ("image_auroc", "pixel_auroc"):
+        assert report[metric]["last"] == pytest.approx(paper[metric], abs=1e-6)
+    check_normality(place / "bank")
+
+
 def test_normality_is_for_normal_base_distributions(place):
     config = make_config("padim", place)
     loop.train(config, place / "fitted")
