@@ -343,6 +343,7 @@ def test_in_detail_an_image_lies_where_it_lies_without(resize, shape):
     for tile, box in zip(tiles, tile_boxes(plain), strict=True):
         rows = slice(3 * box.top, 3 * (box.top + box.height))
         np.testing.assert_array_equal(tile, detailed[rows, 3 * box.left : 3 * (box.left + box.width)])
+        np.testing.assert_array_equal(load_image(coarse, plain._replace(detail=3), tile=box), tile)
     mask = coarse > 128
     np.testing.assert_array_equal(
         load_mask(mask, plain._replace(detail=3), image=coarse), load_mask(mask, plain, image=coarse)

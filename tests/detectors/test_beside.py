@@ -9,6 +9,7 @@ import pytest
 from hgad_jax import detectors
 from hgad_jax.config import get_config
 from hgad_jax.detectors.beside import Pair
+from hgad_jax.detectors.patchcore import patchcore
 from hgad_jax.runs.mesh import data_mesh, per_image, replicate, shard_batch
 from hgad_jax.training.loop import make_schedule
 from hgad_jax.training.step import init_state, make_train_step
@@ -26,6 +27,7 @@ SMALL = {
     "bank.size": 20,
     "bank.candidates": 50,
 }
+BANK = {"bank_size": 20, "bank_candidates": 50, "bank_projection": 64, "bank_kernel": "gaussian"}
 LABELS = np.arange(IMAGES, dtype=np.int32) % CLASSES
 
 
@@ -76,6 +78,14 @@ def test_the_evidence_is_that_of_both(name, class_ids):
     assert_equal(found.log_likelihood[0], own.log_likelihood[0])
     assert [m.shape[1:] for m in found.log_likelihood] == [OWN[:2], *(size[:2] for size in BANKS)]
     np.testing.assert_array_equal(found.class_ids, LABELS)
+    fitted_params, fitted_constants = pair.fitted
+    alone = patchcore(num_classes=CLASSES, join=False, **BANK)
+    for k in range(CLASSES):  # each image by the bank of its class
+        own, rest = np.flatnonzero(LABELS == k), np.flatnonzero(LABELS != k)
+        of_class = alone.evidence(fitted_params, fitted_constants, levels[1:], np.full(IMAGES, k, np.int32))
+        for both_found, bank_found in zip(found.log_likelihood[1:], of_class.log_likelihood, strict=True):
+            np.testing.assert_allclose(both_found[own], bank_found[own], rtol=1e-5, atol=1e-5)
+            assert not np.any(both_found[rest] == bank_found[rest])
     for entropy in found.negative_entropy[1:]:
         assert not np.any(entropy)
     spread = per_image(both.evidence, replicated=2, mesh=data_mesh(jax.devices()[:2]))
