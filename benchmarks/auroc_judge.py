@@ -86,7 +86,9 @@ class Judge:
         Raises:
           UserError: scores are not finite.
         """
-        calibration = self._calibrate(params, constants, lambda: data.batches(data.held_out), data.boxes)
+        held_out = data.held_out
+        given = (data.labels[held_out], data.boxes, data.groups)
+        calibration = self._calibrate(params, constants, lambda: data.batches(held_out), *given)
         image, maps = np.zeros(len(self._labels), np.float32), {}
         with_truth = np.isin(self._labels, self._labels[list(self._masks)])  # of classes with masks
         for rows in self._batches():

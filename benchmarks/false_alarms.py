@@ -1,16 +1,16 @@
 """Are false alarms as rare as promised? `python benchmarks/false_alarms.py --workdir=DIR`.
 
 All good images that the model of a trained run has not seen (its held-out ones and the good test images) are
-split at random into halves, 200 times for each class. One half calibrates, constants and threshold; the other
-half counts false alarms. Were scores exchangeable, the count would be beta-binomially distributed around the
-promised rate, whatever the scores; that constants are fitted to the images that set the threshold is what
-could spoil it. Each image is therefore scored with constants that leave it out; the same without this
-precaution ("naive") is shown beside it.
+split at random into halves, 200 times; images that show one part (`--groups=auto` finds them among all of
+these, as training does) stay on one side. One half calibrates, constants and thresholds, those of all classes
+together; the other half counts false alarms. Conformal thresholds and those of the fitted tail are compared
+with their promises; "naive" is the conformal one of scores by constants that they had a part in.
 
 Prints a table and ends with one line of JSON. Maps are combined at --size pixels: the guarantee does not
 depend on it.
 """
 
+import collections
 import json
 import math
 import sys
@@ -19,11 +19,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import app, flags
-from scipy import stats
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from hgad_jax.data import groups as found_groups
 from hgad_jax.data import load_dataset
 from hgad_jax.data.pipeline import image_batches
 from hgad_jax.data.split import hold_out
@@ -38,13 +38,17 @@ from hgad_jax.scoring.constants import (
     of_classes,
 )
 from hgad_jax.scoring.evidence import OF_MAP
+from hgad_jax.scoring.good import fitted
+from hgad_jax.scoring.promise import surprise
 from hgad_jax.scoring.scores import Tiling, combine
+from hgad_jax.scoring.tail import tail_threshold
 from hgad_jax.scoring.threshold import conformal_threshold
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _SPLITS = flags.DEFINE_integer("splits", 200, "Random splits of each class.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 64, "Side of the maps, pixels.", lower_bound=8)
-_RATES = flags.DEFINE_list("rates", ["0.01", "0.05", "0.1"], "False-alarm rates to promise.")
+_RATES = flags.DEFINE_list("rates", ["0.005", "0.01", "0.02", "0.05"], "False-alarm rates to promise.")
+_GROUPS = flags.DEFINE_enum("groups", "auto", ["auto", "none"], "Whether images of one part stay together.")
 flags.mark_flag_as_required("workdir")
 _PART = 64
 
@@ -63,20 +67,25 @@ def unseen_good(scorer, dataset):
 
 
 def collect(scorer, records):
-    """Both terms of the evidence on records of a class, given it; on the host."""
-    config, parts = scorer.config, []
+    """Evidence on records of a class, given it (both terms), and groups of near-duplicates; on the host."""
+    config, parts, coarse = scorer.config, [], []
     ids = np.array([scorer.classes.index(r.class_name) for r in records], np.int32)
+    level = min(range(len(scorer.levels.names)), key=lambda i: scorer.levels.sizes[i][0])
     for batch in image_batches(
         records,
         transform=scorer.transform,
         batch_size=config.scoring.batch_size,
         num_workers=config.data.workers,
     ):
-        found = jax.device_get(scorer.evidence(batch["image"], ids[batch["index"]]))
         count = int(batch["valid"].sum())
+        features = scorer.levels.apply(scorer.levels.variables, batch["image"])
+        found = jax.device_get(scorer.features_evidence(features, ids[batch["index"]]))
         terms = (found.log_likelihood, found.negative_entropy)
         parts.append(jax.tree.map(lambda array, count=count: array[:count], terms))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        coarse.append(found_groups.coarse(np.asarray(features[level]))[:count])
+    groups = found_groups.find(np.concatenate(coarse)) if _GROUPS.value == "auto" else None
+    together = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    return together, np.arange(len(records)) if groups is None else groups
 
 
 def make_score(scorer, size):
@@ -101,54 +110,93 @@ def make_score(scorer, size):
 
 
 def make_fit(scorer):
-    """terms of images of one class → (constants, those without each image), as `runs.calibrate` has them."""
+    """(terms of a class, groups) → (constants, those without each image), as `runs.calibrate` has them."""
     pieces, side = piece_score_function(scorer.config), scorer.transform.working_size
 
-    def fit(terms):
+    def fit(terms, groups):
         labels = np.zeros(len(terms[0][0]), int)
-        constants, without = fit_constants(*terms, labels, 1), leave_one_out(*terms, labels)
+        constants = fit_constants(*terms, labels, 1)
+        without = leave_one_out(*terms, labels, groups=groups)
         if scorer.config.scoring.image_score == OF_MAP:
             return constants, without
         own = np.asarray(pieces(terms[0], without, np.tile([0, 0, side, side], (len(labels), 1))))
         return (
             constants._replace(image=fit_image_constants(own, labels, 1)),
-            without._replace(image=leave_one_score_out(own, labels)),
+            without._replace(image=leave_one_score_out(own, labels, groups)),
         )
 
     return fit
 
 
-def experiment(terms, fit, score, splits, rates, seed):
-    """False alarms of each split: rate → (left out, naive) counts `[splits]`, and the sizes of the halves."""
-    count = len(terms[0][0])
-    half = count // 2
-    rng = np.random.default_rng(seed)
-    alarms = {rate: ([], []) for rate in rates}
-    for _ in range(splits):
-        order = rng.permutation(count)
-        calibrating, new = (jax.tree.map(lambda a, i=i: a[i], terms) for i in (order[:half], order[half:]))
-        labels = np.zeros(half, int)
-        constants, without = fit(calibrating)
-        new_scores = score(new, of_classes(constants, np.zeros(count - half, int)))
-        left_out = score(calibrating, without)
-        naive = score(calibrating, of_classes(constants, labels))
+def halves(rng, groups):
+    """Two halves of the images, whole groups on either side."""
+    order = rng.permutation(np.unique(groups))
+    first = np.isin(groups, order[: len(order) // 2])
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def witnesses(groups):
+    """What each image counts: its share of its group."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1.0 / counts[inverse]
+
+
+def split_once(rng, pools, fit, score):
+    """Scores of one split, class by class: calibrating left out and naive, new ones, weights of both."""
+    found = []
+    for terms, groups in pools:
+        calibrating, new = halves(rng, groups)
+        own, others = (jax.tree.map(lambda a, i=i: a[i], terms) for i in (calibrating, new))
+        labels = np.zeros(len(calibrating), int)
+        constants, without = fit(own, groups[calibrating])
+        found.append(
+            (
+                score(own, without),
+                score(own, of_classes(constants, labels)),
+                score(others, of_classes(constants, np.zeros(len(new), int))),
+                witnesses(groups[calibrating]),
+                witnesses(groups[new]),
+            )
+        )
+    return found
+
+
+def thresholds(split, rate):
+    """Class by class the thresholds of each kind, and the good images that they were taken from."""
+    goods = fitted([(own, weights, np.arange(len(own))) for own, _, _, weights, _ in split])
+    for good, (own, naive, _, weights, _) in zip(goods, split, strict=True):
+        kinds = {"conformal": conformal_threshold(own, rate, weights)}
+        kinds["naive"] = conformal_threshold(naive, rate, weights)
+        if good.tail is not None:
+            kinds["tail"] = tail_threshold(good.tail, rate, good.scores, good.weights, good.apart)
+        yield good, kinds
+
+
+def experiment(pools, fit, score, splits, rates, seed=0):
+    """(class, rate, kind) → for each split promised rate, share of groups above, whether that is within."""
+    rows = collections.defaultdict(list)
+    for number in tqdm(range(splits), unit="split"):
+        split = split_once(np.random.default_rng([seed, number]), pools, fit, score)
         for rate in rates:
-            for good, counts in zip((left_out, naive), alarms[rate], strict=True):
-                counts.append(int(np.sum(new_scores > conformal_threshold(good, rate).value)))
-    return {rate: tuple(map(np.array, pair)) for rate, pair in alarms.items()}, half, count - half
+            for k, (good, kinds) in enumerate(thresholds(split, rate)):
+                new, weights = split[k][2], split[k][4]
+                for kind, threshold in kinds.items():
+                    share = float(np.average(new > threshold.value, weights=weights))
+                    count = round(share * weights.sum())
+                    p = surprise(threshold, good, count, round(weights.sum()))
+                    rows[k, rate, kind].append((threshold.rate, share, p >= 0.025, threshold.value))
+    return rows
 
 
-def summarize(counts, half, new, rate):
-    """Promised and observed rate, and the share of splits within the 95 % beta-binomial interval."""
-    promised = conformal_threshold(np.arange(half, dtype=float), rate).rate
-    k = round((1 - promised) * (half + 1))
-    low, high = stats.betabinom(new, half + 1 - k, k).interval(0.95)
+def summarize(rows):
+    """Means over splits: promised and observed rate, its standard error, splits within the promise."""
+    promised, observed, within, values = np.array(rows).T
     return {
-        "promised": promised,
-        "observed": float(counts.mean() / new),
-        "standard_error": float(counts.std() / new / math.sqrt(len(counts))),
-        "splits_within_interval": float(np.mean((counts >= low) & (counts <= high))),
-        "interval": [low / new, high / new],
+        "promised": float(promised.mean()),
+        "observed": float(observed.mean()),
+        "standard_error": float(observed.std() / math.sqrt(len(rows))),
+        "splits_within": float(within.mean()),
+        "threshold_deviation": float(values.std()),
     }
 
 
@@ -159,23 +207,22 @@ def main(argv):
     if scorer.transform.tiles > 1 or scorer.transform.resize == "letterbox":
         sys.exit("This script works on whole, squashed images: train without tiles.")
     pool = unseen_good(scorer, load_dataset(scorer.config.data))
+    of_classes = [[r for r in pool if r.class_name == name] for name in scorer.classes]
+    pools = [collect(scorer, records) for records in tqdm(of_classes, unit="class")]
     fit, score = make_fit(scorer), make_score(scorer, _SIZE.value)
-    rates = [float(rate) for rate in _RATES.value]
+    found = experiment(pools, fit, score, _SPLITS.value, [float(rate) for rate in _RATES.value])
     result = {}
-    print("| class | half | rate | promised | observed | ± | within interval | naive, observed |")
+    print("| class | images, groups | asked | kind | promised | observed | ± | within the promise |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for k, name in enumerate(tqdm(scorer.classes, unit="class")):
-        terms = collect(scorer, [r for r in pool if r.class_name == name])
-        alarms, half, new = experiment(terms, fit, score, _SPLITS.value, rates, seed=k)
-        for rate, (left_out, naive) in alarms.items():
-            ours, theirs = (summarize(counts, half, new, rate) for counts in (left_out, naive))
-            result[f"{name}/{rate:g}"] = {"left_out": ours, "naive": theirs}
-            tqdm.write(
-                f"| {name} | {half} | {rate:g} | {ours['promised']:.4f} | {ours['observed']:.4f} | "
-                f"{ours['standard_error']:.4f} | {ours['splits_within_interval']:.2%} | "
-                f"{theirs['observed']:.4f} |",
-                file=sys.stdout,
-            )
+    for (k, rate, kind), rows in found.items():
+        name, (_, groups) = scorer.classes[k], pools[k]
+        row = summarize(rows)
+        result[f"{name}/{rate:g}/{kind}"] = row
+        sizes = f"{len(groups)}, {len(np.unique(groups))}"
+        print(
+            f"| {name} | {sizes} | {rate:.1%} | {kind} | {row['promised']:.2%} | {row['observed']:.2%} "
+            f"| {row['standard_error']:.2%} | {row['splits_within']:.1%} |"
+        )
     print(json.dumps(result))
 
 

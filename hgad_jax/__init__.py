@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # of what is below, for type checkers
-    from hgad_jax.api import evaluate, predict, train
+    from hgad_jax.api import decide, evaluate, predict, train
     from hgad_jax.config import EXPERIMENTS, get_config
     from hgad_jax.errors import Interrupted, UserError
     from hgad_jax.inference.prediction_files import Outputs
@@ -20,6 +20,7 @@ __version__ = "0.1.0.dev0"
 _PUBLIC = {
     "train": "hgad_jax.api",
     "evaluate": "hgad_jax.api",
+    "decide": "hgad_jax.api",
     "predict": "hgad_jax.api",
     "Predictor": "hgad_jax.inference.predictor",
     "Prediction": "hgad_jax.inference.predictor",
@@ -38,6 +39,7 @@ __all__ = [
     "Predictor",
     "UserError",
     "__version__",
+    "decide",
     "evaluate",
     "get_config",
     "predict",

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from hgad_jax.detectors import in_fibres
+from hgad_jax.evaluation import decide as decisions
 from hgad_jax.evaluation import evaluate as evaluation
 from hgad_jax.inference import predict as prediction
-from hgad_jax.report import page
+from hgad_jax.report import decide_page, page
 from hgad_jax.runs import host
 from hgad_jax.training import loop
 from hgad_jax.training.step import TrainState
@@ -44,6 +45,21 @@ def evaluate(workdir: str | Path, *, report: bool = False, **settings: Any) -> d
     """
     _settle()
     return evaluation.evaluate(workdir, render=page.render if report else None, **settings)
+
+
+def decide(workdir: str | Path, **settings: Any) -> decisions.Decided:
+    """Tells what each rate of false alarms promises and costs, and keeps a choice.
+
+    Args:
+      workdir: the run's folder; gets `decide.html`.
+      **settings: keywords of `hgad_jax.evaluation.decide.decide`, such as `false_alarm_rate`, `costs` and
+        `write`.
+
+    Raises:
+      UserError: something that the user can mend.
+    """
+    _settle()
+    return decisions.decide(workdir, render=decide_page.render, **settings)
 
 
 def predict(

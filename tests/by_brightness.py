@@ -7,6 +7,9 @@ from trees import SIDE, tiny_config
 
 from hgad_jax.data.geometry import Transform
 from hgad_jax.inference.predictor import Decided, Prediction
+from hgad_jax.inference.regions import regions
+from hgad_jax.scoring.decision import Decision
+from hgad_jax.scoring.good import fitted
 from hgad_jax.scoring.threshold import Threshold
 
 LIMIT = Threshold(200.0, 0.01, (0.0, 0.1), 10, "conformal", 100.0)
@@ -16,14 +19,16 @@ class ByBrightness:
     """What `predict` uses of a `Predictor`."""
 
     def __init__(self, classes=("part",)):
-        self.thresholds = (LIMIT,) * len(classes)
+        limits, number = (LIMIT,) * len(classes), len(classes)
+        good = fitted([(np.linspace(50.0, 150.0, 10), np.ones(10), np.arange(10))] * number)
+        rates = (LIMIT.rate,) * number
+        self.decision = Decision(limits, limits, np.full(number, np.inf), rates, good, good, "reject")
         self.scorer = SimpleNamespace(
             config=tiny_config("data"),
             transform=Transform(SIDE),
             classes=classes,
             mode="inferred",
             step=7,
-            pixel_thresholds=self.thresholds,
         )
 
     def class_id(self, class_name):
@@ -32,9 +37,10 @@ class ByBrightness:
     def decide(self, squares, sizes, class_id=None, *, batch_size=None, names=()):
         name = self.scorer.classes[class_id or 0]
         found = []
-        for square in squares:
+        for square, size in zip(squares, sizes, strict=True):
             values = square.mean(2).astype(np.float32)
             score = float(np.sort(values.ravel())[-values.size // 100 :].mean())
-            said = (score, score / 400, LIMIT.value, score > LIMIT.value, name, 1.0, name)
-            found.append(Decided(Prediction(*said, values, LIMIT.value), LIMIT))
+            said = (score, score / 400, LIMIT.value, score > LIMIT.value, 0.5, name, 1.0, False, 0.5)
+            marked = regions(values, LIMIT.value, self.scorer.transform, size)
+            found.append(Decided(Prediction(*said, values, LIMIT.value, marked), LIMIT))
         return found

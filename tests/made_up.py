@@ -14,8 +14,11 @@ from hgad_jax.disk import DiskArray
 from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.measure import measure
+from hgad_jax.evaluation.rate_table import rate_tables
 from hgad_jax.evaluation.scored import Scored
 from hgad_jax.inference.eval_set import open_eval_set
+from hgad_jax.scoring.decision import Decision
+from hgad_jax.scoring.good import fitted
 from hgad_jax.scoring.threshold import fixed_threshold
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;"  # a folder's name; "/" cannot be in one
@@ -36,9 +39,8 @@ def evaluated(place: Path, names, *, thresholds: bool = True, published=None, ma
         images = files.enter_context(open_eval_set(dataset, "test", dataset.classes, transform, place))
         scored = _by_brightness(images, files, place)
         measured = measure(images, scored, place, replicates=20)
-        limits = tuple(fixed_threshold(scored.image[~images.anomalous], 180.0) for _ in dataset.classes)
-        strange = np.full(len(limits), 1.0)
-        decided = decide(scored, limits, strange) if thresholds else undecided(scored)
+        decision = _decision(scored.image[~images.anomalous], len(dataset.classes))
+        decided = decide(scored, decision) if thresholds else undecided(scored)
         for name, counts in decision_counts(images, decided).items():
             measured.classes[name].update(counts)
         scales = tuple(scale_of_good(images, scored, k) for k in range(len(dataset.classes)))
@@ -54,9 +56,20 @@ def evaluated(place: Path, names, *, thresholds: bool = True, published=None, ma
             "pooled": measured.pooled,
             "bootstrap": {"replicates": 20, "level": 0.95, "seed": 0},
         }
+        results["choices"] = rate_tables(images, scored, decided)
         if published:
             results["published"] = published
         yield Evaluated(config, images, scored, measured, decided, scales, results)
+
+
+def _decision(good_scores: np.ndarray, num_classes: int) -> Decision:
+    """By a limit set by hand; scores far from it are told apart."""
+    good_scores = good_scores if len(good_scores) else np.zeros(1)
+    limits = (fixed_threshold(good_scores, 180.0),) * num_classes
+    numbers = np.arange(len(good_scores))
+    good = fitted([(good_scores.astype(float), np.ones(len(numbers)), numbers)] * num_classes)
+    strange = fitted([(np.zeros(len(numbers)), np.ones(len(numbers)), numbers)] * num_classes)
+    return Decision(limits, limits, np.full(num_classes, 1.0), (0.01,) * num_classes, good, strange, "reject")
 
 
 def _by_brightness(images, files, place: Path) -> Scored:

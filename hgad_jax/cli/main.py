@@ -21,6 +21,7 @@ COMMANDS = {
     "check": Command("check", "say what a folder of images holds, and everything wrong with it"),
     "train": Command("train", "train a detector, or go on training"),
     "eval": Command("evaluate", "measure a trained detector on a dataset's test images"),
+    "decide": Command("decide", "choose a threshold: what each rate of false alarms promises and costs"),
     "predict": Command("predict", "score new images: decisions, heat maps, outlines"),
     "prepare": Command("prepare", "store a dataset of the papers ahead of training"),
     "fetch": Command("fetch", "download a backbone's weights"),

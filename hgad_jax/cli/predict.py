@@ -24,15 +24,15 @@ _CLASS = flags.DEFINE_string("class", None, "Class of all images, where it is kn
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,
-    "'conformal' (from the false-alarm rate), 'f1_max' (best on the dataset's labelled test images), or a "
-    "number; by default as in the config.",
+    "'tail' or 'conformal' (from the false-alarm rate), 'f1_max' (best on the dataset's labelled test "
+    "images), or a number; for one class as CLASS=VALUE, several with a comma between; by default as in the "
+    "config.",
 )
-_RATE = flags.DEFINE_float(
+_RATE = flags.DEFINE_string(
     "false_alarm_rate",
     None,
-    "Share of good images that may be called anomalous; by default as in the config.",
-    lower_bound=1e-9,
-    upper_bound=0.5,
+    "Share of good images that may be called anomalous; for one class as CLASS=RATE, several with a comma "
+    "between; by default as in the config.",
 )
 _ROOT = flags.DEFINE_string(
     "root",

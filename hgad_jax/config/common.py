@@ -6,29 +6,12 @@ Defaults are those of HGAD's preset `default`; what another detector changes sta
 import math
 
 from hgad_jax.config.bank import BANK
-from hgad_jax.config.key import Key, anything, at_least, each, one_of, passes, share
-from hgad_jax.data import named_groups
+from hgad_jax.config.decisions import CALIBRATION, SCORING
+from hgad_jax.config.key import Key, accepted, anything, at_least, each, one_of, passes, share
 from hgad_jax.data.clusters import num_clusters
 from hgad_jax.data.geometry import INTERPOLATIONS, MAX_PIXELS, RESIZES
-from hgad_jax.errors import UserError
-from hgad_jax.scoring.combination import COMBINATIONS
-from hgad_jax.scoring.decision import manual_value
-from hgad_jax.scoring.evidence import EXPECTED, IMAGE_SCORES, OF_MAP, parse_piece
 
 MOST_EPOCHS = 1e6  # schedules count steps, of which there is no infinite number
-
-
-def _accepted(parse):
-    """A check of texts that another part of the package reads: whether it raises no `UserError`."""
-
-    def holds(value):
-        try:
-            parse(value)
-        except UserError:
-            return False
-        return True
-
-    return holds
 
 
 _DTYPE = one_of(("float32", "bfloat16"))
@@ -131,7 +114,7 @@ DATA = {
         "by the dataset; or cluster:K, K groups found by k-means on features",
         passes(
             "'given' (the dataset's own) or 'cluster:K' with a number of groups, such as 'cluster:3'",
-            _accepted(num_clusters),
+            accepted(num_clusters),
         ),
     ),
     "workers": Key(2, "threads that decode images", at_least(0, 1024)),
@@ -230,73 +213,6 @@ EVAL = {
         at_least(1e-3, MOST_EPOCHS),
         "epochs",
     ),
-}
-
-CALIBRATION = {
-    "fraction": Key(0.15, "of each class's good images, held out of training", at_least(0, 0.5)),
-    "min_images": Key(10, "at least so many of each class", at_least(2), "images"),
-    "groups": Key(
-        named_groups.AUTO,
-        "near-duplicates, such as exposures of one part, which are held out together: auto finds them by "
-        "features; name:REGEX or csv:FILE (columns path,group) say which there are",
-        passes(named_groups.EXPECTED, named_groups.of_a_kind),
-        before=named_groups.NONE,
-    ),
-    "false_alarm_rate": Key(0.01, "share of good images that may be called anomalous", at_least(1e-9, 0.5)),
-    "threshold_per": Key(
-        "class", "class, or model: one for all, when classes have few images", one_of(("class", "model"))
-    ),
-    "pixel_rate": Key(0.001, "share of good images' pixels above the heat map's threshold", at_least(0, 0.5)),
-}
-
-SCORING = {
-    "protocol": Key(
-        "calibrated",
-        "or paper: normalised over the test set, true class given",
-        one_of(("calibrated", "paper")),
-    ),
-    "classes": Key(
-        "inferred",
-        "calibrated: class of an image inferred from it, mixture (likelihood under all classes; a pass of "
-        "the flow for each), or given",
-        one_of(("inferred", "mixture", "given")),
-    ),
-    "threshold": Key(
-        "conformal",
-        "from calibration.false_alarm_rate, or a number: a manual threshold",
-        passes("'conformal' or a finite number", _accepted(manual_value)),
-    ),
-    "image_score": Key(
-        OF_MAP,
-        "the score of an image: map, that of the map image_map; or those that pieces of evidence give by "
-        "themselves, in deviations from held-out good images, combined: two_highest (their sum), highest, "
-        "sum, logsumexp",
-        one_of((OF_MAP, *IMAGE_SCORES)),
-        before=OF_MAP,
-    ),
-    "evidence": Key(
-        (),
-        "these pieces: levels by their numbers, from 0 on, those of a bank last, standardised by level: '1'; "
-        "'0+1+2', their sum; '0+1+2@position', standardised position by position; (): each level by itself",
-        each(passes(EXPECTED, _accepted(parse_piece))),
-    ),
-    "image_map": Key(
-        "level",
-        "with image_score=map: how levels and terms are combined to it",
-        one_of(tuple(COMBINATIONS)),
-    ),
-    "pixel_map": Key("log_exponential", "and for the heat map", one_of(tuple(COMBINATIONS))),
-    "top_fraction": Key(
-        0.01, "image score: mean of this share of highest pixels; 0: the maximum", at_least(0, 1)
-    ),
-    "sigma": Key(0.0, "Gaussian smoothing of the maps", at_least(0, 1000), "pixels"),
-    "ordinary_fraction": Key(
-        0.1,
-        "an image is of no known class if every level is unlike good images at all but this share of "
-        "positions",
-        at_least(0, 1),
-    ),
-    "batch_size": Key(8, "scored at a time", at_least(1), "images"),
 }
 
 COMMON = {

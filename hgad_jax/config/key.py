@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from hgad_jax.errors import UserError
+
 LARGEST = 1e9  # of numbers that have no smaller bound: schedules and sizes have no infinity
 
 
@@ -81,6 +83,19 @@ def each(check: Check, *, empty: bool = True) -> Check:
 def passes(expected: str, holds: Callable[[Any], bool]) -> Check:
     """What no other check says."""
     return Check(expected, holds)
+
+
+def accepted(parse: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """A check of texts that another part of the package reads: whether it raises no `UserError`."""
+
+    def holds(value):
+        try:
+            parse(value)
+        except UserError:
+            return False
+        return True
+
+    return holds
 
 
 def anything() -> Check:

@@ -1,58 +1,86 @@
 """What thresholds make of scores, and what the colours of heat maps are anchored to."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hgad_jax.evaluation.scored import Scored
 from hgad_jax.inference.eval_set import EvalSet
-from hgad_jax.scoring.threshold import Threshold, normalized
+from hgad_jax.scoring.decision import Decision
+from hgad_jax.scoring.judged import Judged, judge
+from hgad_jax.scoring.promise import is_broken, share, surprise
+from hgad_jax.scoring.threshold import Threshold
 
 _SAMPLE = 32  # images of a class that a colour scale is taken from, without thresholds
 _PIXEL_RATE = 0.001  # share of their pixels that is above it
 
 
 class Decided(NamedTuple):
-    """Decisions on `N` images by the thresholds of the classes they were scored as."""
+    """Decisions on `N` images by the thresholds of the classes they were scored as.
 
-    thresholds: tuple[Threshold, ...] | None  # per class; None where scores have none
-    called: np.ndarray | None  # called anomalous, as predict.py does, bool [N]
-    unknown: np.ndarray  # called anomalous and like no known class, bool [N]
-    level: np.ndarray  # the score, [N]; on the scale where the threshold is 0.5 if there is one
+    Attributes:
+      decision: of the model; None where scores have no thresholds.
+      judged: what it makes of the scores, as `Predictor` does; None likewise.
+      level: the score, `[N]`; on the scale where the threshold is 0.5 if there is one.
+    """
+
+    decision: Decision | None
+    judged: Judged | None
+    level: np.ndarray
 
 
-def decide(scored: Scored, thresholds: Sequence[Threshold], strangeness_limits: np.ndarray) -> Decided:
+def decide(scored: Scored, decision: Decision) -> Decided:
     """Compares each image's score, and its strangeness, with the limits of the class it was scored as."""
-    level = np.zeros(len(scored.image))
-    for k, threshold in enumerate(thresholds):
-        own = scored.class_ids == k
-        level[own] = normalized(scored.image[own], threshold)
-    values = np.array([threshold.value for threshold in thresholds])
-    called = scored.image > values[scored.class_ids]
-    unknown = called & (scored.strangeness > np.asarray(strangeness_limits)[scored.class_ids])
-    return Decided(tuple(thresholds), called, unknown, level)
+    assert scored.strangeness is not None  # of the calibrated protocol, whose scores thresholds belong to
+    judged = judge(decision, scored.class_ids, scored.image, scored.strangeness)
+    return Decided(decision, judged, judged.normalized)
 
 
 def undecided(scored: Scored) -> Decided:
     """For scores that no threshold belongs to."""
-    return Decided(None, None, np.zeros(len(scored.image), bool), scored.image)
+    return Decided(None, None, scored.image)
 
 
 def decision_counts(test: EvalSet, decided: Decided) -> dict[str, dict[str, Any]]:
-    """Per class its threshold, good images called anomalous, defective ones not, and unknown ones."""
-    if decided.thresholds is None or decided.called is None:
+    """Per class its threshold and promise, and what came of them.
+
+    Good images called anomalous, defective ones that are not, and both kinds called unknown, each with its
+    share and the share's 95 % interval; how improbable so many good images above the threshold are under the
+    promise, and whether that is beyond chance, all classes being looked at.
+    """
+    decision, judged = decided.decision, decided.judged
+    if decision is None or judged is None:
         return {}
-    counts = {}
-    for k, (name, threshold) in enumerate(zip(test.classes, decided.thresholds, strict=True)):
-        called, bad = (array[test.labels == k] for array in (decided.called, test.anomalous))
+    counts: dict[str, dict[str, Any]] = {}
+    for k, (name, threshold) in enumerate(zip(test.classes, decision.thresholds, strict=True)):
+        own = test.labels == k
+        called, unknown, bad = judged.anomalous[own], judged.unknown[own], test.anomalous[own]
+        good, defective = int(np.sum(~bad)), int(np.sum(bad))
+        alarms, misses = int(np.sum(called & ~bad)), int(np.sum(~called & bad))
+        above = int(np.sum(judged.above[own] & ~bad))
         counts[name] = {
             "threshold": threshold.value,
-            "false_alarms": int(np.sum(called & ~bad)),
-            "misses": int(np.sum(~called & bad)),
-            "unknown": int(np.sum(decided.unknown[test.labels == k])),
+            "threshold_kind": threshold.kind,
+            "promised": threshold.rate,
+            "promised_ci": list(threshold.interval),
+            "false_alarms": alarms,
+            "misses": misses,
+            "unknown": int(np.sum(unknown)),
+            **_shares("false_alarm", alarms, good),
+            **_shares("miss", misses, defective),
+            **_shares("unknown_good", int(np.sum(unknown & ~bad)), good),
+            **_shares("unknown_defective", int(np.sum(unknown & bad)), defective),
+            "promise_p": surprise(threshold, decision.good[k], above, good),
         }
+    tested = sum(values["promise_p"] is not None for values in counts.values())
+    for values in counts.values():
+        values["promise_broken"] = is_broken(values["promise_p"], tested)
     return counts
+
+
+def _shares(name: str, count: int, total: int) -> dict[str, Any]:
+    found = share(count, total)
+    return {f"{name}_rate": found.rate, f"{name}_rate_ci": found.interval and list(found.interval)}
 
 
 def scale_of_good(test: EvalSet, scored: Scored, class_id: int) -> Threshold:

@@ -16,7 +16,11 @@ from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
 from hgad_jax.evaluation.published import comparison
+from hgad_jax.evaluation.rate_table import rate_tables
+from hgad_jax.evaluation.region_measures import region_measures
 from hgad_jax.evaluation.scored import Scored, score_calibrated, score_paper
+from hgad_jax.evaluation.scores_file import SCORES, score_table
+from hgad_jax.evaluation.shift import found_shifts
 from hgad_jax.evaluation.table import format_table
 from hgad_jax.files import expanded, locked, write_atomically
 from hgad_jax.inference.eval_set import EvalSet, open_eval_set
@@ -27,8 +31,9 @@ from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.inference.unchanged import unchanged
 from hgad_jax.metrics.bootstrap import LEVEL
 from hgad_jax.metrics.ranking import auroc
-from hgad_jax.runs import workdir
+from hgad_jax.runs import phases, workdir
 from hgad_jax.runs.model import cache_directory
+from hgad_jax.scoring.apart import standing_apart
 from hgad_jax.scoring.threshold import Threshold
 
 __all__ = ["COLUMNS", "evaluate"]
@@ -93,13 +98,15 @@ def evaluate(
                 cache_directory(scorer.config, directory),
                 num_workers=scorer.config.data.workers,
             ),
+            "training": phases.load(directory),
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
         figures = published or comparison(scorer.config)
         head |= {"published": dict(figures)} if figures else {}
         evaluated = _evaluated(scorer, files.enter_context(test), head, _existing(out), files, normality)
         page = render(evaluated) if render else None
-    _write(out, evaluated.results, page, log)
+        table = score_table(evaluated)
+    _write(out, evaluated.results, page, table, log)
     return evaluated.results
 
 
@@ -116,12 +123,18 @@ def _evaluated(
     decided, scales = _decided(scorer, test, scored, protocol)
     for name, counts in decision_counts(test, decided).items():
         measured.classes[name].update(counts)
+    choices = rate_tables(test, scored, decided)
+    shifts = found_shifts(scorer, test, measured.classes) if choices else {}
     results = head | {
         "step": scorer.step,
         "class_accuracy": _accuracy(scorer, test, scored),
         **{"classes": measured.classes, "mean": measured.mean, "pooled": measured.pooled},
         **({"ks": ks} if ks else {}),
         **({"evidence": what_spoke(test, scored)} if scored.piece_names else {}),
+        **({"choices": choices} if choices else {}),
+        **({"regions": region_measures(test, scored, decided.decision)} if decided.decision else {}),
+        **({"shifts": shifts} if shifts else {}),
+        **({"apart": apart} if (apart := _apart(scorer)) else {}),
     }
     return Evaluated(scorer.config, test, scored, measured, decided, scales, results)
 
@@ -145,6 +158,17 @@ def what_spoke(test: EvalSet, scored: Scored) -> dict[str, dict[str, dict[str, f
     return found
 
 
+def _apart(scorer: Scorer) -> dict[str, list[dict[str, Any]]]:
+    """The good images of calibration that stand apart, by class."""
+    if not scorer.good_names:
+        return {}
+    named = {
+        name: [odd._asdict() for odd in standing_apart(good, scorer.good_names)]
+        for name, good in zip(scorer.classes, scorer.decision.good, strict=True)
+    }
+    return {name: odd for name, odd in named.items() if odd}
+
+
 def _accuracy(scorer: Scorer, test: EvalSet, scored: Scored) -> float | None:
     """Share of images whose class is found; None where it is given."""
     return None if scorer.mode == "given" else float(np.mean(scored.class_ids == test.labels))
@@ -156,22 +180,25 @@ def _decided(
     """What the thresholds make of the scores, and what the colours of heat maps are anchored to."""
     if protocol == "paper":  # scores of another kind than those that thresholds were taken from
         return undecided(scored), tuple(scale_of_good(test, scored, k) for k in range(len(test.classes)))
-    return decide(scored, scorer.thresholds, scorer.strangeness_limits), scorer.pixel_thresholds
+    return decide(scored, scorer.decision), scorer.decision.pixel_thresholds
 
 
-def _write(out: Path, results: dict[str, Any], page: str | None, log: Callable[[str], None]) -> None:
-    """Writes the results and the report, those of one evaluation if several end at once, and tells."""
+def _write(
+    out: Path, results: dict[str, Any], page: str | None, table: str, log: Callable[[str], None]
+) -> None:
+    """Writes results, scores and report, those of one evaluation if several end at once, and tells."""
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / _LOCK):
             write_atomically(out / "results.json", json.dumps(plain_json(results), indent=2) + "\n")
             if page:
                 write_atomically(out / "report.html", page)
+            write_atomically(out / SCORES, table)
     log(format_table(plain_json(results)))
     if ks := results.get("ks"):
         each = ", ".join(f"{level:.4f}" for level in ks["levels"])
         log(f"KS of latents from their normal distribution: {ks['mean']:.4f} (levels: {each})")
-    for name in ("results.json", *(["report.html"] if page else [])):
+    for name in ("results.json", SCORES, *(["report.html"] if page else [])):
         log(f"Written to {out / name}")
 
 

@@ -4,8 +4,6 @@ from typing import Any
 
 from hgad_jax.evaluation.measure import COLUMNS
 
-_COUNTS = ("images", "anomalous", "false_alarms", "misses")
-
 
 def format_table(results: dict[str, Any]) -> str:
     """The metrics per class, their mean and the pooled ones, each with its interval below."""
@@ -31,7 +29,7 @@ def format_table(results: dict[str, Any]) -> str:
     head = f"{results['dataset']}, protocol {results['protocol']}, {known}"
     if results["bootstrap"]["replicates"]:
         head += f"; [95 % interval, images resampled {results['bootstrap']['replicates']} times]"
-    return "\n".join([head, *lines, *_decisions(list(results["classes"].values())), *_published(published)])
+    return "\n".join([head, *lines, *_decisions(results), *_published(published)])
 
 
 def _published(published: dict[str, Any]) -> list[str]:
@@ -41,17 +39,43 @@ def _published(published: dict[str, Any]) -> list[str]:
     return [f"published: {published['source']}", *(f"  {text}" for text in published.get("differences", []))]
 
 
-def _decisions(classes: list[dict[str, Any]]) -> list[str]:
-    """What the thresholds make of all images, where there are thresholds."""
-    known = [values for values in classes if "threshold" in values]
+def _decisions(results: dict[str, Any]) -> list[str]:
+    """What the thresholds make of the images of each class, where there are thresholds."""
+    known = {name: values for name, values in results["classes"].items() if "threshold" in values}
     if not known:
         return []
-    total = {key: sum(values[key] for values in known) for key in _COUNTS}
-    good = total["images"] - total["anomalous"]
-    return [
-        f"at the thresholds: {total['false_alarms']} of {good} good images called defective, "
-        f"{total['misses']} of {total['anomalous']} defective ones missed"
+    width = max(map(len, known))
+    lines = ["at the thresholds (in brackets the 95 % interval of a share):"]
+    for name, values in known.items():
+        good, bad = values["images"] - values["anomalous"], values["anomalous"]
+        alarms = _share(values["false_alarms"], good, values["false_alarm_rate_ci"])
+        misses = _share(values["misses"], bad, values["miss_rate_ci"])
+        said = "promised" if values["promise_p"] is not None else "estimated"
+        lines.append(
+            f"  {name:<{width}}  false alarms {alarms}, {said} {values['promised']:.1%}; misses {misses}"
+            + (f"; {values['unknown']} unlike any class" if values["unknown"] else "")
+        )
+    return [*lines, *(line for name in known for line in broken_promise(results, name))]
+
+
+def broken_promise(results: dict[str, Any], name: str) -> list[str]:
+    """Lines on a class whose good test images are rejected more often than chance allows; none of others."""
+    values = results["classes"][name]
+    if not values.get("promise_broken"):
+        return []
+    good, p = values["images"] - values["anomalous"], values["promise_p"]
+    lines = [
+        f"{name}: {values['false_alarms']} of {good} good images rejected, {values['promised']:.1%} "
+        f"promised, p {'< 1e-9' if p < 1e-9 else f'= {p:.1g}'}: these good images do not look like those "
+        "that the threshold was taken from. Train on images of that kind, too (docs/thresholds.md)."
     ]
+    return [*lines, *(f"  {text}" for text in results.get("shifts", {}).get(name, []))]
+
+
+def _share(count: int, total: int, ci: list[float] | None) -> str:
+    if ci is None:
+        return "-"
+    return f"{count} of {total} = {count / total:.1%} [{100 * ci[0]:.1f}, {100 * ci[1]:.1f}]"
 
 
 def _line(name: str, width: int, cells: list[str], widths: list[int]) -> str:

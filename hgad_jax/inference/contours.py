@@ -19,12 +19,16 @@ class Region(NamedTuple):
       holes: likewise, anticlockwise.
       area: pixels.
       highest: the highest value in it.
+      centre: the mean of its pixels' (x, y).
+      peak: the pixel (x, y) with the highest value.
     """
 
     outline: np.ndarray
     holes: list[np.ndarray]
     area: int
     highest: float
+    centre: np.ndarray
+    peak: np.ndarray
 
 
 def regions_above(values: np.ndarray, threshold: float) -> list[Region]:
@@ -43,7 +47,12 @@ def _region(labels: np.ndarray, values: np.ndarray, number: int, place: tuple[sl
     # The outline is the only loop that runs clockwise.
     outline = next(loop for loop in loops if _signed_area(loop) > 0)
     holes = [loop for loop in loops if _signed_area(loop) < 0]
-    return Region(outline, holes, int(mask.sum()), float(values[place][mask].max()))
+    rows, columns = np.nonzero(mask)
+    inside = values[place][mask]
+    highest = int(inside.argmax())
+    centre = np.array([columns.mean(), rows.mean()]) + corner
+    peak = np.array([columns[highest], rows[highest]]) + corner
+    return Region(outline, holes, len(rows), float(inside[highest]), centre, peak)
 
 
 def _signed_area(loop: np.ndarray) -> float:

@@ -62,20 +62,19 @@ def f1_max_thresholds(
     given = labels if scorer.mode == "given" else None
     for place, found, scored_as in scored_batches(scorer, records, given):
         scores[place], ids[place] = found.image, scored_as
-    good = scorer.calibration.scores[scorer.mode]
-    good_scores, good_ids = np.asarray(good.image), np.asarray(good.class_ids)
-    thresholds = list(scorer.thresholds)
+    thresholds = list(scorer.decision.thresholds)
     labelled = [k for k in range(len(scorer.classes)) if len(set(anomalous[ids == k])) == 2]
     if not labelled:
         raise UserError(
             f"An F1-max threshold needs good and defective test images of a class; {dataset.name} has "
             f"{np.sum(~anomalous)} good and {np.sum(anomalous)} defective ones. Add some, or use the "
-            "conformal threshold."
+            "threshold of a rate, the default."
         )
     for k, name in enumerate(scorer.classes):
         chosen = ids == k
         if k in labelled:
-            thresholds[k] = f1_max_threshold(scores[chosen], anomalous[chosen], good_scores[good_ids == k])
+            good = scorer.decision.good[k]
+            thresholds[k] = f1_max_threshold(scores[chosen], anomalous[chosen], good.scores, good.weights)
         else:
             kept = thresholds[k].kind
             log(f"{name} has no good or no defective test images: it keeps its {kept} threshold")

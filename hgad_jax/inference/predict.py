@@ -21,7 +21,7 @@ from hgad_jax.inference.predictor import Predictor
 from hgad_jax.inference.score_table import Row, ScoreTable
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs import workdir
-from hgad_jax.scoring.decision import CONFORMAL, describe_thresholds
+from hgad_jax.scoring.decision import TAIL, Setting, describe_thresholds
 
 F1_MAX = "f1_max"
 SCORES_ONLY = Outputs()
@@ -35,8 +35,8 @@ class Done(NamedTuple):
     scored: int  # images, in this run
     skipped: int  # scored by earlier runs and not changed since
     changed: int  # of those scored in this run, scored by earlier runs when they were others
-    anomalous: int  # of those scored in this run
-    unknown: int  # likewise, of no known class
+    anomalous: int  # likewise
+    unknown: int  # of those scored in this run, of no known class
     unreadable: int
     clipped: int  # likewise, with values above white (or below black) that were taken for it
 
@@ -58,8 +58,8 @@ def predict(
     outputs: Outputs = SCORES_ONLY,
     classes: str | None = None,
     class_name: str | None = None,
-    threshold: str | float | None = None,
-    false_alarm_rate: float | None = None,
+    threshold: Setting = None,
+    false_alarm_rate: Setting = None,
     root: str | Path = "",
     log: Callable[[str], None] = print,
 ) -> Done:
@@ -73,9 +73,9 @@ def predict(
       outputs: what to write besides scores.
       classes: "inferred", "mixture" or "given"; None for the config's.
       class_name: of all images, where it is known.
-      threshold: "conformal", "f1_max" (from the labelled test images of the run's dataset), or a number; None
-        for the config's.
-      false_alarm_rate: that conformal thresholds are set for; None for the config's.
+      threshold: "f1_max" (from the labelled test images of the run's dataset), or as `Predictor.load` takes
+        it; None for the config's.
+      false_alarm_rate: as `Predictor.load` takes it.
       root: with "f1_max", where the run's dataset is now, if not where it was trained on.
       log: gets the lines meant for the user.
 
@@ -88,13 +88,13 @@ def predict(
     predictor = Predictor.load(
         directory,
         classes=classes if class_name is None else "given",
-        threshold=CONFORMAL if best_f1 else threshold,  # for classes without labelled images
+        threshold=TAIL if best_f1 else threshold,  # for classes without labelled images
         false_alarm_rate=false_alarm_rate,
     )
     class_id = predictor.class_id(class_name)
     if best_f1:
         thresholds = f1_max_thresholds(predictor.scorer, directory, log, root=root)
-        predictor = predictor._replace(thresholds=thresholds)
+        predictor = predictor._replace(decision=predictor.decision._replace(thresholds=thresholds))
     _announce(predictor, listed, log)
     with prediction_files.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -112,9 +112,7 @@ def predict(
 
 
 def _announce(predictor: Predictor, inputs: Inputs, log: Callable[[str], None]) -> None:
-    scorer = predictor.scorer
-    rate = scorer.config.calibration.false_alarm_rate
-    for line in describe_thresholds(scorer.classes, predictor.thresholds, rate):
+    for line in describe_thresholds(predictor.scorer.classes, predictor.decision):
         log(line)
     if inputs.others:
         log(f"{inputs.others} files in the folders given are no images by their names: left out")
@@ -123,17 +121,19 @@ def _announce(predictor: Predictor, inputs: Inputs, log: Callable[[str], None]) 
 
 
 def _settings(predictor: Predictor, outputs: Outputs, class_name: str | None) -> dict[str, Any]:
-    scorer = predictor.scorer
+    scorer, decision = predictor.scorer, predictor.decision
     settings = {
         "step": scorer.step,
         "classes": scorer.mode,
         "class": class_name,
         "thresholds": {
-            name: t._asdict() for name, t in zip(scorer.classes, predictor.thresholds, strict=True)
+            name: t._asdict() for name, t in zip(scorer.classes, decision.thresholds, strict=True)
         },
         "pixel_thresholds": {
-            name: t._asdict() for name, t in zip(scorer.classes, scorer.pixel_thresholds, strict=True)
+            name: t._asdict() for name, t in zip(scorer.classes, decision.pixel_thresholds, strict=True)
         },
+        "unknown": decision.unknown,
+        "min_area": scorer.config.scoring.min_area,
         "outputs": outputs._asdict(),
     }
     return plain_json(settings | ({"png16": PNG16_SCALE} if outputs.maps == "png16" else {}))
@@ -180,7 +180,7 @@ def _score_all(
                 again += sum(one.image in changed for one in good)
                 clipped += sum(one.clipped for one in good)
                 anomalous += sum(d.prediction.anomalous for d in found)
-                unknown += sum(d.prediction.class_name != d.prediction.nearest_class for d in found)
+                unknown += sum(d.prediction.unknown for d in found)
             bar.update(len(batch))
     if not unreadable:
         (out / UNREADABLE).unlink()
@@ -232,7 +232,7 @@ def _report(done: Done, out: Path, predictor: Predictor, log: Callable[[str], No
     earlier = f", {done.skipped} scored before" if done.skipped else ""
     log(
         f"{done.scored} images scored{changed}{earlier}: {done.anomalous} anomalous"
-        + (f", {done.unknown} of them unlike any class of the model" if done.unknown else "")
+        + (f", {done.unknown} unlike any class of the model" if done.unknown else "")
         + f". Written to {out / SCORES}"
     )
     if done.clipped:

@@ -18,9 +18,8 @@ import numpy as np
 from PIL import Image
 
 from hgad_jax import files
-from hgad_jax.data.geometry import Transform, map_to_image, placement, valid_region
+from hgad_jax.data.geometry import Transform, map_to_image
 from hgad_jax.data.transforms import load_image
-from hgad_jax.inference.contours import regions_above
 from hgad_jax.inference.heatmap import legend, overlay, shown_size
 from hgad_jax.inference.plain_names import plain
 from hgad_jax.inference.predictor import Decided
@@ -124,7 +123,7 @@ def write_outputs(
         else:
             _write(out / "maps" / f"{name}.png", lambda to: _png16(whole, decided).save(to, "PNG"))
     if outputs.contours:
-        content = {"path": plain(path), "file": plain(file)} | _contours(size, decided, transform)
+        content = {"path": plain(path), "file": plain(file)} | _contours(size, decided)
         _write(out / "contours" / f"{name}.json", lambda to: to.write(json.dumps(content).encode("utf-8")))
 
 
@@ -143,29 +142,27 @@ def _png16(values: np.ndarray, decided: Decided) -> Image.Image:
     return Image.fromarray(np.rint(65535 * scaled).astype(np.uint16))
 
 
-def _contours(size: tuple[int, int], decided: Decided, transform: Transform) -> dict[str, Any]:
-    """Polygons in pixels of the image, from the map over the working square."""
-    valid, whole = valid_region(transform, size), placement(transform, size)
-    values = decided.prediction.map[valid.slices]
-    scale = np.array([size[1] / whole.width, size[0] / whole.height])
-    corner = np.array([valid.left - whole.left, valid.top - whole.top])
+def _contours(size: tuple[int, int], decided: Decided) -> dict[str, Any]:
+    """Polygons and measures in pixels of the image."""
 
-    def in_image(loop):
-        return np.round((loop + corner) * scale, 2).tolist()
+    def rounded(places):
+        return np.round(places, 2).tolist()
 
-    regions = regions_above(values, decided.pixel_threshold.value)
     return {
         "height": size[0],
         "width": size[1],
         "threshold": decided.pixel_threshold.value,
         "regions": [
             {
-                "outline": in_image(region.outline),
-                "holes": [in_image(hole) for hole in region.holes],
-                "area": round(region.area * float(scale.prod()), 2),
+                "outline": rounded(region.outline),
+                "holes": [rounded(hole) for hole in region.holes],
+                "area": round(region.area, 2),
+                "length": round(region.length, 2),
+                "centre": rounded(region.centre),
+                "peak": rounded(region.peak),
                 "highest": region.highest,
             }
-            for region in regions
+            for region in decided.prediction.regions
         ],
     }
 

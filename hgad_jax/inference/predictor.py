@@ -13,12 +13,13 @@ from hgad_jax.data.tiles import cut
 from hgad_jax.data.transforms import ImageLike, load
 from hgad_jax.errors import UserError
 from hgad_jax.inference.finite import refuse_not_finite
+from hgad_jax.inference.regions import Region, regions
 from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.scoring.classes import class_probability
-from hgad_jax.scoring.decision import Decision
-from hgad_jax.scoring.threshold import Threshold, normalized
-
-UNKNOWN = "unknown"  # the class of an image that is like none of the classes
+from hgad_jax.scoring.decision import Decision, Setting
+from hgad_jax.scoring.judged import Judged, judge
+from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.threshold import Threshold
 
 
 class Prediction(NamedTuple):
@@ -28,12 +29,15 @@ class Prediction(NamedTuple):
       score: raw; how anomalous it is, the higher the more.
       normalized: the same from 0 to 1, 0.5 at the threshold.
       threshold: that the score is compared with.
-      anomalous: the score is above the threshold.
-      class_name: the class that it was scored as; "unknown" if it is anomalous and unlike any class.
+      anomalous: the score is above the threshold, or the image is unknown and the run's config rejects these.
+      p_value: share of good images with a score at least as high: of 0.007 it is higher than 99.3 % of them.
+      class_name: the class that it was scored as, the nearest if it is unknown.
       class_probability: of that class, if it is one of the known ones.
-      nearest_class: the class that it was scored as, also where it is unknown.
+      unknown: it is like none of the classes, whatever its score.
+      unknown_p_value: share of good images at least as unlike their class.
       map: float32 `[height, width]` of the image, pixel scores; NaN where the transform cut it off.
       map_threshold: that pixel scores are compared with.
+      regions: those above it, the largest first, in pixels of the image.
       evidence: what each piece of evidence says, in deviations from good images, the higher the more
         anomalous: by the layers and the input size it is of. Empty where scores are those of a map
         (`config.scoring.image_score`).
@@ -43,11 +47,14 @@ class Prediction(NamedTuple):
     normalized: float
     threshold: float
     anomalous: bool
+    p_value: float
     class_name: str
     class_probability: float
-    nearest_class: str
+    unknown: bool
+    unknown_p_value: float
     map: np.ndarray
     map_threshold: float
+    regions: tuple[Region, ...] = ()
     evidence: Mapping[str, float] = MappingProxyType({})
 
 
@@ -63,12 +70,12 @@ class Predictor(NamedTuple):
 
     Attributes:
       scorer: the model.
-      thresholds: of images whose class comes from where the scorer's mode says; those whose class is named
+      decision: on images whose class comes from where the scorer's mode says; those whose class is named
         have their own, `scorer.given`.
     """
 
     scorer: Scorer
-    thresholds: tuple[Threshold, ...]
+    decision: Decision
 
     @classmethod
     def load(
@@ -76,16 +83,18 @@ class Predictor(NamedTuple):
         directory: str | Path,
         *,
         classes: str | None = None,
-        threshold: str | float | None = None,
-        false_alarm_rate: float | None = None,
+        threshold: Setting = None,
+        false_alarm_rate: Setting = None,
     ) -> "Predictor":
         """Restores the newest checkpoint of a run.
 
         Args:
           directory: of the run.
           classes: "inferred", "mixture" or "given"; None for the config's.
-          threshold: "conformal" or a number; None for the config's.
-          false_alarm_rate: that conformal thresholds are set for; None for the config's.
+          threshold: "tail", "conformal" or a number; for some classes such as "screw=5.5", several with a
+            comma between, or a mapping; None for the config's.
+          false_alarm_rate: that "tail" and "conformal" thresholds are set for, likewise; None for the
+            config's.
 
         Raises:
           UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
@@ -93,19 +102,23 @@ class Predictor(NamedTuple):
         scorer = load_scorer(
             directory, classes=classes, threshold=threshold, false_alarm_rate=false_alarm_rate
         )
-        return cls(scorer, scorer.thresholds)
+        return cls(scorer, scorer.decision)
 
-    def __call__(self, image: ImageLike, *, class_name: str | None = None) -> Prediction:
+    def __call__(
+        self, image: ImageLike, *, class_name: str | None = None, channels: str = "rgb"
+    ) -> Prediction:
         """Scores one image.
 
         Args:
           image: a path, a file open for reading, a Pillow image, or an array `[H, W]`, `[H, W, 3]` or
             `[H, W, 4]`.
           class_name: of the image, where it is known; then all is as with `classes="given"`.
+          channels: of an array: "rgb", or "bgr" as OpenCV's functions give them.
 
         Raises:
-          UserError: the image cannot be read, or there is no such class.
+          UserError: the image cannot be read, or there is no such class or order of channels.
         """
+        image = _as_rgb(image, channels)
         square, size, _ = load(image, self.scorer.transform)
         (decided,) = self.decide([square], [size], self.class_id(class_name))
         prediction = decided.prediction
@@ -164,35 +177,56 @@ class Predictor(NamedTuple):
         log_prob = np.asarray(evidence.class_log_prob, np.float64)
         log_prob = log_prob.reshape(len(batch), tiles, -1).sum(1)
         probabilities = class_probability(log_prob, scorer.calibration.temperature)
-        decision = self._decision(class_id is not None)
+        decision = scorer.given if class_id is not None and scorer.mode != "given" else self.decision
+        judged = judge(decision, class_ids[:count], scores.image[:count], scores.strangeness[:count])
         return [
-            self._decide(decision, scores, i, int(class_ids[i]), float(probabilities[i, class_ids[i]]))
+            self._decided(decision, judged, scores, i, int(class_ids[i]), probabilities[i], sizes[i])
             for i in range(count)
         ]
 
-    def _decision(self, given: bool) -> Decision:
-        scorer = self.scorer
-        if given and scorer.mode != "given":
-            return scorer.given
-        return Decision(self.thresholds, scorer.pixel_thresholds, scorer.strangeness_limits)
-
-    def _decide(self, decision: Decision, scores, i: int, class_id: int, probability: float) -> Decided:
-        threshold, pixels = decision.thresholds[class_id], decision.pixel_thresholds[class_id]
-        nearest = self.scorer.classes[class_id]
-        score = float(scores.image[i])
-        anomalous = score > threshold.value
-        # Of anomalous images only: a decision of its own would add its false alarms to those promised.
-        unknown = anomalous and bool(scores.strangeness[i] > decision.strangeness_limits[class_id])
+    def _decided(
+        self,
+        decision: Decision,
+        judged: Judged,
+        scores: Scores,
+        i: int,
+        class_id: int,
+        probabilities: np.ndarray,
+        size: tuple[int, int],
+    ) -> Decided:
+        scorer, pixels = self.scorer, decision.pixel_thresholds[class_id]
+        values = np.asarray(scores.maps[i])
+        min_area = scorer.config.scoring.min_area
         prediction = Prediction(
-            score=score,
-            normalized=float(normalized(score, threshold)),
-            threshold=threshold.value,
-            anomalous=anomalous,
-            class_name=UNKNOWN if unknown else nearest,
-            class_probability=probability,
-            nearest_class=nearest,
-            map=scores.maps[i],
+            score=float(scores.image[i]),
+            normalized=float(judged.normalized[i]),
+            threshold=decision.thresholds[class_id].value,
+            anomalous=bool(judged.anomalous[i]),
+            p_value=float(judged.p_value[i]),
+            class_name=scorer.classes[class_id],
+            class_probability=float(probabilities[class_id]),
+            unknown=bool(judged.unknown[i]),
+            unknown_p_value=float(judged.unknown_p_value[i]),
+            map=values,
             map_threshold=pixels.value,
-            evidence=dict(zip(self.scorer.evidence_names, scores.pieces[i].tolist(), strict=True)),
+            regions=regions(values, pixels.value, scorer.transform, size, min_area=min_area),
+            evidence=dict(zip(scorer.evidence_names, scores.pieces[i].tolist(), strict=True)),
         )
         return Decided(prediction, pixels)
+
+
+def _as_rgb(image: ImageLike, channels: str) -> ImageLike:
+    """An array with its channels in the order of RGB; anything else as it is."""
+    if channels == "rgb":
+        return image
+    if channels != "bgr":
+        raise UserError(f"channels is {channels!r}, expected 'rgb' or 'bgr'.")
+    shape = getattr(image, "shape", None)
+    if shape is None:
+        raise UserError(
+            "channels='bgr' is for arrays; of files and Pillow images the order of the channels is known."
+        )
+    if len(shape) != 3:
+        return image  # grey
+    order = [2, 1, 0, *range(3, shape[-1])]
+    return np.asarray(image)[..., order] if shape[-1] >= 3 else image

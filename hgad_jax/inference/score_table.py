@@ -21,14 +21,17 @@ from hgad_jax.inference.inputs import InputImage, State
 from hgad_jax.inference.plain_names import plain
 from hgad_jax.inference.prediction_files import SCORES, SETTINGS, output_name
 from hgad_jax.inference.predictor import Prediction
+from hgad_jax.inference.regions import Region
 
-FORMAT = 2  # of scores.csv and predict.json
+FORMAT = 3  # of scores.csv and predict.json
 COLUMNS = (
     *("path", "class", "score", "threshold", "anomalous"),
-    *("normalized", "class_probability", "note", "output"),
+    *("normalized", "p_value", "class_probability", "unknown", "unknown_p_value"),
+    *("regions", "area", "length", "x", "y"),
+    *("note", "output"),
     *("file", "bytes", "modified"),
 )
-_ANOMALOUS, _FILE = COLUMNS.index("anomalous"), COLUMNS.index("file")
+_FILE = COLUMNS.index("file")
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
 _DELIMITERS = (",", ";", "\t")  # ours, and those of spreadsheets
 
@@ -108,9 +111,8 @@ class ScoreTable:
 
 
 def _cells(row: Row) -> list[str]:
-    prediction, note = row.prediction, ""
-    if prediction.class_name != prediction.nearest_class:
-        note = f"unlike any class of the model; scored as {plain(prediction.nearest_class)}"
+    prediction = row.prediction
+    note = "unlike any class of the model; scored as the nearest" if prediction.unknown else ""
     return [
         _no_formula(plain(row.image.path), "./"),
         _no_formula(plain(prediction.class_name), "'"),
@@ -118,12 +120,25 @@ def _cells(row: Row) -> list[str]:
         f"{prediction.threshold:.6g}",
         str(prediction.anomalous).lower(),
         f"{prediction.normalized:.6f}",
+        f"{prediction.p_value:.3g}",
         f"{prediction.class_probability:.4f}",
+        str(prediction.unknown).lower(),
+        f"{prediction.unknown_p_value:.3g}",
+        *_measures(prediction.regions),
         note,
         output_name(row.image.file),
         plain(row.image.file),
         *row.state,
     ]
+
+
+def _measures(regions: Sequence[Region]) -> list[str]:
+    """How many regions there are; area, length and peak of the largest."""
+    if not regions:
+        return ["0", "", "", "", ""]
+    largest = regions[0]
+    numbers = (largest.area, largest.length, *largest.peak)
+    return [str(len(regions)), *(f"{number:.1f}" for number in numbers)]
 
 
 def _no_formula(text: str, before: str) -> str:
@@ -243,7 +258,8 @@ def _checked(path: Path, number: int, row: list[str]) -> list[str]:
             f"{path}, row {number}: it is none that predict.py wrote ({len(row)} columns, expected "
             f"{len(COLUMNS)}: {','.join(COLUMNS)}). Mend it or choose another --out."
         )
-    row[_ANOMALOUS] = row[_ANOMALOUS].lower()  # spreadsheets write TRUE
+    for name in ("anomalous", "unknown"):
+        row[COLUMNS.index(name)] = row[COLUMNS.index(name)].lower()  # spreadsheets write TRUE
     for name, (expected, holds) in _EXPECTED.items():
         cell = row[COLUMNS.index(name)]
         if not holds(cell):
@@ -263,8 +279,9 @@ def _is_number(cell: str) -> bool:
 
 
 _NUMBER = ("a number such as 12.5", _is_number)
+_NUMBERS = ("score", "threshold", "normalized", "p_value", "class_probability", "unknown_p_value", "regions")
 _EXPECTED = {
-    "anomalous": ("true or false", lambda cell: cell in ("true", "false")),
-    **dict.fromkeys(("score", "threshold", "normalized", "class_probability"), _NUMBER),
+    **dict.fromkeys(("anomalous", "unknown"), ("true or false", lambda cell: cell in ("true", "false"))),
+    **dict.fromkeys(_NUMBERS, _NUMBER),
     "file": ("an absolute path", lambda cell: cell.startswith(os.sep)),
 }

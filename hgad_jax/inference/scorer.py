@@ -13,7 +13,7 @@ from hgad_jax.backbones.levels import Levels
 from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
-from hgad_jax.runs import checkpoints, provenance, workdir
+from hgad_jax.runs import checkpoints, choice, provenance, workdir
 from hgad_jax.runs.mesh import data_mesh, per_image, replicate
 from hgad_jax.runs.model import (
     Model,
@@ -25,13 +25,12 @@ from hgad_jax.runs.model import (
     visible_boxes,
 )
 from hgad_jax.runs.pseudo_classes import regrouped
-from hgad_jax.scoring.calibration import Calibration
+from hgad_jax.scoring.calibration import Calibration, GoodScores
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.scoring.decision import Decision, decide, manual_value
+from hgad_jax.scoring.decision import Decision, Setting, choose, decide
 from hgad_jax.scoring.evidence import names_of
 from hgad_jax.scoring.published import PublishedScore
 from hgad_jax.scoring.scores import Scores
-from hgad_jax.scoring.threshold import Threshold
 
 __all__ = ["Scorer", "Scores", "load_scorer"]
 
@@ -47,11 +46,10 @@ class Scorer(NamedTuple):
       step: of the checkpoint.
       transform: that brings an image to what the model sees.
       mode: where images' classes come from: "inferred", "mixture" or "given".
-      thresholds: of image scores, for each class that an image may be scored as.
-      pixel_thresholds: of pixel scores, likewise.
-      strangeness_limits: `[K]`, above which an image is of no known class.
-      given: the same three for an image whose class is given, whatever the mode.
+      decision: what decides on scores, for each class that an image may be scored as.
+      given: the same for an image whose class is given, whatever the mode.
       calibration: what thresholds were taken from.
+      good_names: of the held-out good images, as `GoodScores.number` counts them; () of older runs.
       evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted. Class ids
         are those of images whose class is given: their likelihood is under that class in every mode.
       features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
@@ -70,11 +68,10 @@ class Scorer(NamedTuple):
     step: int
     transform: Transform
     mode: str
-    thresholds: tuple[Threshold, ...]
-    pixel_thresholds: tuple[Threshold, ...]
-    strangeness_limits: np.ndarray
+    decision: Decision
     given: Decision
     calibration: Calibration
+    good_names: tuple[str, ...]
     evidence: Callable
     features_evidence: Callable
     calibrated: Callable
@@ -93,31 +90,30 @@ def load_scorer(
     directory: str | Path,
     *,
     classes: str | None = None,
-    threshold: str | float | None = None,
-    false_alarm_rate: float | None = None,
+    threshold: Setting = None,
+    false_alarm_rate: Setting = None,
 ) -> Scorer:
     """Restores the newest checkpoint of a run.
 
     Args:
       directory: of the run.
       classes: "inferred", "mixture" or "given"; None for the config's. Thresholds are those for it.
-      threshold: of image scores: "conformal" or a number; None for the config's.
-      false_alarm_rate: of conformal thresholds; None for the config's.
+      threshold: of image scores: "tail", "conformal" or a number, for some classes as "CLASS=VALUE" or in a
+        mapping; None for the config's.
+      false_alarm_rate: that "tail" and "conformal" thresholds are set for, likewise; None for the config's.
 
     Raises:
-      UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
+      UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none, or a
+        class that the model does not know.
     """
     directory = workdir.local_path(directory)
     config = workdir.load_config(directory)
-    if threshold is not None:
-        config.scoring.threshold = str(threshold)
-    if false_alarm_rate is not None:
-        _refuse_unused_rate(config.scoring.threshold)
-        config.calibration.false_alarm_rate = false_alarm_rate
-    names, step, model, restored = _restored(directory, config)
+    choice.apply(config, directory)
+    choose(config, threshold=threshold, false_alarm_rate=false_alarm_rate)
+    names, step, model, restored, good_names = _restored(directory, config)
     mode, transform = classes or config.scoring.classes, transform_of(config.data)
     calibration = restored["calibration"]
-    decision = decide(calibration, config, mode, len(names))
+    decision = decide(calibration, config, mode, names)
     from_images, from_features = _evidence(model, restored, mode, transform)
     return Scorer(
         config,
@@ -125,9 +121,10 @@ def load_scorer(
         step,
         transform,
         mode,
-        *decision,
-        given=decision if mode == "given" else decide(calibration, config, "given", len(names)),
+        decision,
+        given=decision if mode == "given" else decide(calibration, config, "given", names),
         calibration=calibration,
+        good_names=good_names,
         evidence=from_images,
         features_evidence=from_features,
         calibrated=_calibrated(config, transform, calibration),
@@ -139,15 +136,10 @@ def load_scorer(
     )
 
 
-def _refuse_unused_rate(threshold: str) -> None:
-    if manual_value(threshold) is not None:
-        raise UserError(
-            f"A false-alarm rate was given, but the threshold is set to {threshold}, whatever its rate. "
-            "Leave the rate away, or ask for the conformal threshold: --threshold=conformal."
-        )
+_Restored = tuple[tuple[str, ...], int, Model, dict[str, Any], tuple[str, ...]]
 
 
-def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+def _restored(directory: Path, config: Any) -> _Restored:
     """The newest checkpoint; if training goes on and removes it meanwhile, the one that is newest then."""
     build = functools.cache(lambda num_classes: build_model(config, num_classes))  # once, since it takes long
     if not (directory / "checkpoints").is_dir():
@@ -159,17 +151,21 @@ def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model
         return restored
 
 
-def _restored_at(
-    manager, step: int, config: Any, build: Callable[[int], Model]
-) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
+def _restored_at(manager, step: int, config: Any, build: Callable[[int], Model]) -> _Restored:
     metadata = checkpoints.read_metadata(manager, step)
     provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
     names = tuple(metadata["classes"])
     model = build(len(names))
     provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
     abstract = abstract_model(model)
-    abstract["calibration"] = abstract_model_calibration(config, model, metadata["calibration_images"])
-    return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
+    good_names = tuple(metadata.get("calibration_names", ()))
+    abstract["calibration"] = abstract_model_calibration(
+        config, model, metadata["calibration_images"], named=bool(good_names)
+    )
+    restored = replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
+    scores = {mode: GoodScores(*found) for mode, found in restored["calibration"].scores.items()}
+    restored["calibration"] = restored["calibration"]._replace(scores=scores)
+    return names, step, model, restored, good_names
 
 
 def _evidence(

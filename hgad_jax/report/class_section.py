@@ -1,19 +1,24 @@
 """The part of the report on one class: histograms, curves, a gallery."""
 
 import html
+import os
 
 import numpy as np
 
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.tiles import tile_boxes
+from hgad_jax.data.transforms import load_image
+from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.scored import Scored
+from hgad_jax.evaluation.table import broken_promise
 from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.inference.plain_names import plain
 from hgad_jax.metrics.curves import FPR_LIMIT, CurveSamples, CurveSums, Points, points_of
 from hgad_jax.metrics.pixel import RATES
 from hgad_jax.report import gallery
 from hgad_jax.report.figures import curves, histogram
+from hgad_jax.report.pictures import jpeg
 from hgad_jax.scoring.threshold import describe
 
 _BINS = 36
@@ -41,17 +46,66 @@ def render(evaluated: Evaluated, class_id: int, *, unfolded: bool) -> str:
         f"<details class='class'{' open' if unfolded else ''}><summary>{html.escape(plain(name))} "
         f"<span>{facts}</span></summary><div id='c{class_id}'>"
         f"<div class='charts'>{''.join(_charts(evaluated, class_id))}</div>"
-        f"{_threshold(evaluated, class_id)}{shots}</div></details>"
+        f"{_threshold(evaluated, class_id)}{_apart(evaluated, name)}{shots}</div></details>"
     )
 
 
 def _threshold(evaluated: Evaluated, class_id: int) -> str:
     """What the threshold promises."""
-    if evaluated.decided.thresholds is None:
+    decision = evaluated.decided.decision
+    if decision is None:
         return ""
-    asked = evaluated.config.calibration.false_alarm_rate
-    said = describe(evaluated.decided.thresholds[class_id], asked)
-    return f"<p><small>Threshold {html.escape(said)}.</small></p>"
+    said = describe(decision.thresholds[class_id], decision.rates[class_id])
+    name = evaluated.test.classes[class_id]
+    broken = " ".join(broken_promise(evaluated.results, name))
+    warning = f"<p class='warn'>{html.escape(plain(broken))}</p>" if broken else ""
+    table = _choices(evaluated.results["choices"][name]) if name in evaluated.results["choices"] else ""
+    return f"{warning}<p><small>Threshold {html.escape(said)}.</small></p>{table}"
+
+
+def _apart(evaluated: Evaluated, name: str) -> str:
+    """Good images of calibration that score far above all others."""
+    odd = evaluated.results.get("apart", {}).get(name, [])
+    if not odd:
+        return ""
+    plain_transform = evaluated.test.transform._replace(detail=1)
+    figures = "".join(_odd_figure(one, plain_transform) for one in odd[:_SHOWN])
+    return (
+        f"<h3>Good images of calibration that stand apart: {len(odd)}</h3><p><small>They score far above all "
+        f"other good images (the highest of these: {odd[0]['next']:.3g}). Are they good?</small></p>"
+        f"<div class='shots'>{figures}</div>"
+    )
+
+
+def _odd_figure(odd: dict, transform: Transform) -> str:
+    caption = html.escape(plain(f"{os.path.basename(odd['name'])} · score {odd['score']:.3g}"))
+    try:
+        picture = jpeg(load_image(odd["name"], transform))
+    except (UserError, OSError):
+        return f"<figure><figcaption>{caption} (no longer there)</figcaption></figure>"
+    image = f'<img loading="lazy" decoding="async" alt="{caption}" src="{picture}">'
+    pictures = f'<div class="pair"><div class="pic">{image}</div></div>'
+    return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
+
+
+def _choices(rows: list[dict]) -> str:
+    """Other rates of false alarms, and what they would have cost on these images."""
+
+    def percent(value, digits=1):
+        return "–" if value is None else f"{value:.{digits}%}"
+
+    heads = ("promised", "threshold", "actual rate within", "false alarms here", "misses here")
+    lines = "".join(
+        f"<tr><th scope='row'>{percent(row['promised'], 2)}</th><td>{row['threshold']:.4g}</td>"
+        f"<td>{percent(row['promised_ci'][0])} to {percent(row['promised_ci'][1])}</td>"
+        f"<td>{percent(row['false_alarm_rate'])}</td><td>{percent(row['miss_rate'])}</td></tr>"
+        for row in rows
+    )
+    head = "".join(f"<th scope='col'>{text}</th>" for text in heads)
+    return (
+        "<details><summary>Other thresholds</summary><div class='wide'><table><thead><tr>"
+        f"{head}</tr></thead><tbody>{lines}</tbody></table></div></details>"
+    )
 
 
 def _charts(evaluated: Evaluated, class_id: int):
@@ -98,8 +152,8 @@ def _scores(evaluated: Evaluated, class_id: int) -> str:
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     clipped = np.minimum(scores, edges[-1])
     good, defective = (np.histogram(clipped[kind], edges)[0] for kind in (~bad, bad))
-    thresholds = evaluated.decided.thresholds
-    line = (thresholds[class_id].value, "threshold") if thresholds else None
+    decision = evaluated.decided.decision
+    line = (decision.thresholds[class_id].value, "threshold") if decision else None
     return histogram(good, defective, edges, label="score", line=line)
 
 

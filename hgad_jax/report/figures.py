@@ -44,7 +44,11 @@ def histogram(
 
 
 def curves(
-    lines: Sequence[tuple[str, np.ndarray, np.ndarray]], *, right: float, labels: tuple[str, str]
+    lines: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    *,
+    right: float,
+    labels: tuple[str, str],
+    from_origin: bool = True,
 ) -> str:
     """Curves over the false-positive rate.
 
@@ -52,12 +56,14 @@ def curves(
       lines: class of the style sheet, x and y of each.
       right: end of the x axis.
       labels: of the axes.
+      from_origin: whether they begin at (0, 0), as an ROC does.
     """
     x, y = _scale(0, right, _LEFT, _WIDTH - _RIGHT), _scale(0, 1, _HEIGHT - _BOTTOM, _TOP)
     parts = [f'<path class="chance" d="M{x(0):.1f} {y(0):.1f}L{x(right):.1f} {y(right):.1f}"/>']
     for kind, xs, ys in lines:
         points = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(xs, ys, strict=True))
-        parts.append(f'<path class="curve {kind}" d="M{x(0):.1f} {y(0):.1f}L{points}"/>')
+        start = f"M{x(0):.1f} {y(0):.1f}L" if from_origin else "M"
+        parts.append(f'<path class="curve {kind}" d="{start}{points}"/>')
     return _svg(f"{labels[1]} over {labels[0]}", [*parts, *_axes(x, y, (0, right), (0, 1), labels[0])])
 
 

@@ -15,6 +15,7 @@ from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.inference.heatmap import overlay
 from hgad_jax.inference.plain_names import plain
 from hgad_jax.report.pictures import jpeg, outline
+from hgad_jax.scoring.good import higher_than
 from hgad_jax.scoring.threshold import Threshold
 
 
@@ -36,9 +37,10 @@ def choose(test: EvalSet, decided: Decided, class_id: int, count: int) -> tuple[
     good, defective = ranked[~bad], ranked[bad]
     low, rest = defective[:count], defective[count:]
     alarms = missed = None
-    if decided.called is not None:
-        alarms, missed = decided.called[good].sum(), (~decided.called[defective]).sum()
-        rest = rest[decided.called[rest]]
+    if decided.judged is not None:
+        called = decided.judged.anomalous
+        alarms, missed = called[good].sum(), (~called[defective]).sum()
+        rest = rest[called[rest]]
     middle = max(len(rest) - count, 0) // 2
     rows = (
         Choice(_title("False alarms", "highest", "good", len(good), alarms), good[::-1][:count]),
@@ -92,9 +94,9 @@ def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided)
 def _caption(test: EvalSet, scored: Scored, index: int, name: str, decided: Decided) -> str:
     used, score = int(scored.class_ids[index]), float(scored.image[index])
     caption = f"{name} · score {score:.3g}"
-    if decided.called is not None:
-        caption += f" ({decided.level[index]:.2f})"
-    if decided.unknown[index]:
+    if decided.judged is not None:
+        caption += f" ({decided.level[index]:.2f}), higher than {higher_than(decided.judged.p_value[index])}"
+    if decided.judged is not None and decided.judged.unknown[index]:
         caption += " · of no known class"
     elif used != test.labels[index]:
         caption += f" · taken for {test.classes[used]}"

@@ -173,7 +173,7 @@ def _contents(results: dict[str, Any], shown: list[int], names: tuple[str, ...])
 def _legend(decided: Decided) -> str:
     """How to read pictures and scores."""
     scores = ""
-    if decided.called is not None:
+    if decided.judged is not None:
         scores = " In brackets: the score from 0 to 1, an image being called defective above 0.5."
     levels = np.linspace(0, _HIGHEST, 25)
     unit = Threshold(1.0, 0.0, (0.0, 0.0), 0, "unit", 0.0)

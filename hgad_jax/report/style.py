@@ -10,7 +10,7 @@ body{margin:0 auto;max-width:1180px;padding:20px 20px 60px;background:var(--bg);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.7rem;line-height:1.2;margin:.2em 0}h2{font-size:1.2rem;margin:1.8em 0 .5em}
 h3{font-size:1rem;margin:1.4em 0 .5em}p{margin:.4em 0;max-width:75ch}a{color:var(--link)}
-.soft,small,figcaption{color:var(--soft)}small,figcaption{font-size:.8rem}
+.warn{color:var(--bad);font-weight:600}.soft,small,figcaption{color:var(--soft)}small,figcaption{font-size:.8rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin:16px 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px 14px}
 .card b{display:block;font-size:1.5rem;line-height:1.25;font-variant-numeric:tabular-nums}

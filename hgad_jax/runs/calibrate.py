@@ -8,6 +8,7 @@ import numpy as np
 
 from hgad_jax.data.geometry import Box, transform_of
 from hgad_jax.detectors import Evidence
+from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs.model import Model, evidence_function, piece_score_function, score_function
 from hgad_jax.scoring.calibration import PIXEL_LEVELS, Calibration, GoodScores, modes, sort_scores
 from hgad_jax.scoring.classes import fit_temperature
@@ -31,25 +32,33 @@ class _Good(NamedTuple):
     batches: Callable[[], Iterable]  # features per level [B, h, w, C] and class ids [B], tile by tile
     labels: np.ndarray  # [N] of images
     boxes: np.ndarray  # [N, 4]
+    groups: np.ndarray  # [N]
     tiles: int  # of an image
 
 
 def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
-    """Builds `calibrate(params, constants, batches, boxes)`; what it compiles is compiled once.
+    """Builds `calibrate(params, constants, batches, labels, boxes, groups)`; it compiles once.
 
     `batches()` yields features per level `[B, h, w, C]` and class ids `[B]` of the held-out good images, tile
-    by tile if there are tiles; `boxes` is `[N, 4]`, where each image lies in its working square.
+    by tile if there are tiles, and `labels` is `[N·tiles]`, those ids; `boxes` is `[N, 4]`, where each image
+    lies in its working square; `groups` is `[N]`, near-duplicates having the same number.
     """
     evidence = evidence_function(model)
     scores, pieces = score_function(config), piece_score_function(config)
     tiles = transform_of(config.data).num_tiles
 
-    def calibrate(params: Any, constants: Any, batches: Callable, boxes: np.ndarray) -> Calibration:
+    def calibrate(
+        params: Any,
+        constants: Any,
+        batches: Callable,
+        labels: np.ndarray,
+        boxes: np.ndarray,
+        groups: np.ndarray,
+    ) -> Calibration:
         def look(features, ids, mix_classes=False):
             return evidence(params, constants, features, ids, mix_classes=mix_classes)
 
-        labels = np.concatenate([labels for _, labels in batches()])
-        good = _Good(batches, labels[::tiles], boxes, tiles)
+        good = _Good(batches, labels[::tiles], boxes, groups, tiles)
         given = _collect(look, good, good.labels)
         class_log_prob = given.class_log_prob.reshape(-1, tiles, given.class_log_prob.shape[-1]).sum(1)
         inferred_ids = class_log_prob.argmax(-1).astype(np.int32)
@@ -59,11 +68,11 @@ def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
             found["mixture"] = _collect(look, good, inferred_ids, True)
         terms = (given.log_likelihood, given.negative_entropy)
         fitted = fit_constants(*terms, labels, model.num_classes)
-        without_each = leave_one_out(*terms, labels, tiles=tiles)
+        without_each = leave_one_out(*terms, labels, tiles=tiles, groups=groups)
         if config.scoring.image_score != OF_MAP:
             own = _piece_scores(pieces, given, without_each, good)
             fitted = fitted._replace(image=fit_image_constants(own, good.labels, model.num_classes))
-            without_each = without_each._replace(image=leave_one_score_out(own, good.labels))
+            without_each = without_each._replace(image=leave_one_score_out(own, good.labels, groups))
         return Calibration(
             fitted,
             {mode: _good_scores(scores, e, fitted, without_each, good) for mode, e in found.items()},
@@ -77,6 +86,7 @@ def _collect(look: Callable, good: _Good, class_ids: Array, mix_classes: bool = 
     """Evidence on all maps, images being of these classes `[N]`; on the host."""
     parts, start = [], 0
     of_tiles = class_ids.repeat(good.tiles)
+    bar = progress_bar(total=len(of_tiles), desc="calibrating", unit="image")
     for features, labels in good.batches():
         count = len(labels)
         # Filled up with the last map, so that few programs do for all batches.
@@ -85,6 +95,8 @@ def _collect(look: Callable, good: _Good, class_ids: Array, mix_classes: bool = 
         found = jax.device_get(look(features, of_tiles[start : start + count][rows], mix_classes))
         parts.append(jax.tree.map(lambda array, count=count: array[:count], found))
         start += count
+        bar.update(count)
+    bar.close()
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
@@ -106,7 +118,8 @@ def _good_scores(scores: Callable, evidence: Evidence, fitted, without_each, goo
         pixels = np.stack([np.quantile(pixels, PIXEL_LEVELS) for pixels in seen]).astype(np.float32)
         parts.append((found.image[:count], found.strangeness[:count], pixels))
     image, strangeness, pixels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return sort_scores(GoodScores(image, class_ids, strangeness, pixels))
+    number, group = np.arange(len(image), dtype=np.int32), good.groups.astype(np.int32)
+    return sort_scores(GoodScores(image, class_ids, strangeness, pixels, number, group))
 
 
 def _piece_scores(pieces: Callable, evidence: Evidence, without_each, good: _Good) -> np.ndarray:

@@ -16,7 +16,9 @@ from hgad_jax.data.problems import ERROR, NOTE, Problem
 from hgad_jax.data.records import Record
 from hgad_jax.data.split import FEWEST, num_held_out, too_few
 from hgad_jax.errors import UserError
-from hgad_jax.scoring.decision import manual_value
+from hgad_jax.scoring.decision import CONFORMAL, TAIL, parse_threshold
+from hgad_jax.scoring.per_class import rates, refuse_unknown_classes
+from hgad_jax.scoring.threshold import FEWEST as FEWEST_IN_TAIL
 from hgad_jax.scoring.threshold import images_needed
 
 _SHOWN = 3  # classes in a line
@@ -164,24 +166,31 @@ def _held_out(config: Any, count: int) -> int:
 
 def _false_alarms(config: Any, counts: dict[str, int]) -> Iterator[Problem]:
     """A rate of false alarms that so few held-out images cannot promise."""
-    rate = config.calibration.false_alarm_rate
-    if manual_value(config.scoring.threshold) is not None:
-        return
-    needed = images_needed(rate)
+    kinds, rate = parse_threshold(config.scoring.threshold), config.calibration.false_alarm_rate
+    refuse_unknown_classes(kinds, tuple(counts), name="config.scoring.threshold")
+    asked = dict(zip(counts, rates(config.calibration.class_rates, tuple(counts), rate), strict=True))
     held_out = {name: _held_out(config, count) for name, count in counts.items()}
     if config.calibration.threshold_per == "model":
-        held_out = {"all classes": sum(held_out.values())}
-    short = {name: held for name, held in held_out.items() if held < needed}
+        held_out, asked = {"all classes": sum(held_out.values())}, {"all classes": min(asked.values())}
+    short = {}
+    for name, held in held_out.items():
+        kind = kinds.get(name, kinds.get("", TAIL))
+        by_scores = kind == CONFORMAL or (kind == TAIL and held < FEWEST_IN_TAIL)
+        if by_scores and held < images_needed(asked[name]):
+            short[name] = held
     if not short:
         return
     shown = [
-        f"{1 / (held + 1):.1%} for {name} ({held} held out)" for name, held in list(short.items())[:_SHOWN]
+        f"{1 / (held + 1):.1%} instead of {asked[name]:.1%} for {name} ({held} held out)"
+        for name, held in list(short.items())[:_SHOWN]
     ]
     more = f"; {len(short) - _SHOWN} classes more" if len(short) > _SHOWN else ""
+    needed = max(images_needed(asked[name]) for name in short)
     summary = (
-        f"False alarms: to promise that at most {rate:.1%} of good parts are called anomalous "
-        f"(config.calibration.false_alarm_rate), {needed} good images of a class must be held out. There "
-        f"will be fewer, and the best that can be promised is: {'; '.join(shown)}{more}."
+        "False alarms: with so few good images held out, the best rate that can be promised "
+        f"(config.calibration.false_alarm_rate) is {'; '.join(shown)}{more}. By the scores themselves "
+        f"{needed} images of a class must be held out; the fitted tail (config.scoring.threshold=tail) takes "
+        f"{FEWEST_IN_TAIL}."
     )
     yield Problem(f"{summary}{_more_images(config, needed)}", (), "", NOTE)
 

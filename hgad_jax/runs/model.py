@@ -87,7 +87,9 @@ def abstract_model(model: Model) -> dict[str, Any]:
     return {"params": params, "constants": constants}
 
 
-def abstract_model_calibration(config: Any, model: Model, num_images: int) -> Calibration:
+def abstract_model_calibration(
+    config: Any, model: Model, num_images: int, *, named: bool = True
+) -> Calibration:
     """Shapes of its calibration on so many held-out images."""
     sizes = map_sizes(model)
     return abstract_calibration(
@@ -96,6 +98,7 @@ def abstract_model_calibration(config: Any, model: Model, num_images: int) -> Ca
         num_images=num_images,
         classes=config.scoring.classes,
         pieces=len(pieces_of(config.scoring, len(sizes))),
+        named=named,
     )
 
 

@@ -26,13 +26,25 @@ class GoodScores(NamedTuple):
     class_ids: Array  # [N] int32, the class each was scored as
     strangeness: Array  # [N] float32
     pixels: Array  # [N, len(PIXEL_LEVELS)] float32, quantiles of each image's pixel scores
+    # Of runs from before there were such: nothing.
+    number: Array | tuple[()] = ()  # [N] int32, which of the held-out images it is
+    group: Array | tuple[()] = ()  # [N] int32, near-duplicates have the same
+
+
+class UnnamedGoodScores(NamedTuple):
+    """The same as runs kept it that did not say which images scores are of."""
+
+    image: Array
+    class_ids: Array
+    strangeness: Array
+    pixels: Array
 
 
 class Calibration(NamedTuple):
     """What is stored with a model."""
 
     constants: Constants
-    scores: dict[str, GoodScores]  # by where the class came from: "given", "inferred", maybe "mixture"
+    scores: dict[str, Any]  # `GoodScores` by where the class came from: "given", "inferred", maybe "mixture"
     temperature: Scalar  # [] float32, of the class probabilities; see `classes.py`
 
 
@@ -47,11 +59,11 @@ def modes(classes: str) -> tuple[str, ...]:
 def sort_scores(scores: GoodScores) -> GoodScores:
     """The same images, by class scored as and then by score."""
     order = np.lexsort((np.asarray(scores.image), np.asarray(scores.class_ids)))
-    return GoodScores(*(np.asarray(array)[order] for array in scores))
+    return GoodScores(*(np.asarray(array)[order] for array in scores if len(array)))
 
 
 def abstract_calibration(
-    sizes: Any, num_classes: int, *, num_images: int, classes: str, pieces: int = 0
+    sizes: Any, num_classes: int, *, num_images: int, classes: str, pieces: int = 0, named: bool = True
 ) -> Calibration:
     """Shapes and dtypes of a calibration, to restore one into.
 
@@ -61,12 +73,15 @@ def abstract_calibration(
       num_images: held out, N.
       classes: `config.scoring.classes`.
       pieces: see `abstract_constants`.
+      named: whether it says which images and groups scores are of.
     """
-    scores = GoodScores(
+    made = GoodScores if named else UnnamedGoodScores
+    scores = made(
         abstract_array(num_images),
         abstract_array(num_images, dtype=np.int32),
         abstract_array(num_images),
         abstract_array(num_images, len(PIXEL_LEVELS)),
+        *([abstract_array(num_images, dtype=np.int32)] * (2 if named else 0)),
     )
     constants = abstract_constants(sizes, num_classes, pieces=pieces)
     return Calibration(constants, dict.fromkeys(modes(classes), scores), abstract_array())
@@ -82,10 +97,7 @@ def pixel_threshold(scores: GoodScores, class_id: int | None, rate: float) -> Th
       class_id: among the images scored as this class; None for all.
       rate: share of pixels, averaged over images.
     """
-    chosen = np.asarray(scores.class_ids) == class_id
-    if class_id is None or not chosen.any():
-        chosen = slice(None)
-    quantiles = np.asarray(scores.pixels, np.float64)[chosen]
+    quantiles = _pixels(scores, class_id)
 
     def above(value):
         return np.array([1 - np.interp(value, image, PIXEL_LEVELS) for image in quantiles])
@@ -97,5 +109,18 @@ def pixel_threshold(scores: GoodScores, class_id: int | None, rate: float) -> Th
     shares = above(high)
     resampled = shares[np.random.default_rng(0).integers(len(shares), size=(1000, len(shares)))].mean(1)
     least, most = (float(v) for v in np.quantile(resampled, [0.025, 0.975]))
-    typical = float(np.median(quantiles[:, PIXEL_LEVELS == 0.5]))
+    typical = typical_pixel(scores, class_id)
     return Threshold(float(high), float(shares.mean()), (least, most), len(quantiles), "pixels", typical)
+
+
+def typical_pixel(scores: GoodScores, class_id: int | None) -> float:
+    """The median over good images of their median pixel score; arguments as of `pixel_threshold`."""
+    return float(np.median(_pixels(scores, class_id)[:, PIXEL_LEVELS == 0.5]))
+
+
+def _pixels(scores: GoodScores, class_id: int | None) -> np.ndarray:
+    """Quantiles of the images scored as a class, `[n, levels]`; of all if there are none."""
+    chosen = np.asarray(scores.class_ids) == class_id
+    if class_id is None or not chosen.any():
+        chosen = slice(None)
+    return np.asarray(scores.pixels, np.float64)[chosen]

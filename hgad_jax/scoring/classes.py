@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 from hgad_jax.types import Array, Scalar
 
 _LOG_RANGE = (-2.0, 20.0)  # of the temperature: from a seventh to half a billion
-_MARGIN = 0.5  # of the distance from the typical good image to the strangest one
+_MARGIN = 1.0  # of the distance from the typical good image to the strangest one
 
 
 def fit_temperature(class_log_prob: Float[Array, "N K"], labels: Int[Array, " N"]) -> float:
@@ -56,20 +56,12 @@ def class_probability(class_log_prob: Float[Array, "B K"], temperature: Scalar) 
     return np.exp(log_softmax(np.asarray(class_log_prob, np.float64) / float(temperature), axis=1))
 
 
-def strangeness_limits(
-    strangeness: Float[Array, " N"], class_ids: Int[Array, " N"], num_classes: int
-) -> Float[np.ndarray, " {num_classes}"]:
-    """Above which an image scored as a class is reported as of none: `[K]`.
+def strangeness_limit(strangeness: Float[np.ndarray, " N"]) -> float:
+    """Above which an image scored as a class is of none of the known ones.
 
-    Half as far again from the median of the good images as the highest of them. A new good image is above
-    the highest of n with probability 1/(n + 1), and so above the limit more rarely; how high the highest of
-    few is, is a matter of luck, and many a damaged part would be above it. A class that no image was scored
-    as has the limit of all.
+    As far again from the highest of the class's good images as that is from their median. Damaged parts lie
+    between good ones and those of other products; a limit closer to the good ones would take them for another
+    product, and how high the highest of few is, is a matter of luck.
     """
-    strangeness, class_ids = np.asarray(strangeness, np.float64), np.asarray(class_ids)
-
-    def limit(group):
-        return group.max() + _MARGIN * (group.max() - np.median(group))
-
-    groups = [strangeness[class_ids == k] for k in range(num_classes)]
-    return np.array([limit(group if group.size else strangeness) for group in groups])
+    highest = float(strangeness.max())
+    return highest + _MARGIN * (highest - float(np.median(strangeness)))

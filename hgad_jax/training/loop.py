@@ -1,13 +1,13 @@
 """Training: from a config and a folder to a calibrated model in checkpoints."""
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from absl import logging
 from jax.sharding import Mesh
 
@@ -29,10 +29,15 @@ from hgad_jax.runs.model import (
     cached_features,
     load_usable,
 )
+from hgad_jax.runs.phases import CALIBRATING, FEATURES, FITTING, LISTING, TRAINING, Phases, seconds_of
+from hgad_jax.runs.phases import described as described_times
+from hgad_jax.runs.phases import save as save_times
+from hgad_jax.scoring.apart import odd_ones
 from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import interrupt, optimizers, schedules, selection
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
+from hgad_jax.training.initial import initial_model
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
 from hgad_jax.training.stability import Stability
@@ -68,7 +73,9 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
     mesh = data_mesh()
     validate(config, mesh.size)
     config.calibration.groups = named_groups.absolute(config.calibration.groups)
-    dataset = load_usable(config, directory, log, to_train=True)
+    phases = Phases()
+    with phases(LISTING):
+        dataset = load_usable(config, directory, log, to_train=True)
     model = build_model(config, pseudo_classes.num_classes(config, dataset))
     with (
         disk_errors(f"{directory} cannot be written", after=_AFTER_A_REFUSAL),
@@ -81,13 +88,16 @@ def train(config: Any, directory: str | Path, *, log: Callable[[str], None] = lo
         ):
             found = _found(config, model, dataset, manager, directory, log)
             places = cache_directory(config, directory)
-            cache = cached_features(config, model.levels, dataset.train, places, log)
+            with phases(FEATURES):
+                cache = cached_features(config, model.levels, dataset.train, places, log)
             dataset = pseudo_classes.grouped(config, dataset, cache, directory, log)
             groups = near_duplicates.groups(config, dataset, cache, found.contents, directory, log)
             data = training_set(config, dataset, cache, groups)
             log(describe(dataset, data, model, mesh.size))
             stop = until_all_is_saved.enter_context(interrupt.watching())
-            return _train(config, model, data, dataset.classes, found, manager, directory, mesh, stop, log)
+            return _train(
+                config, model, data, dataset.classes, found, manager, directory, mesh, stop, phases, log
+            )
 
 
 def _prepare(directory: Path, config) -> None:
@@ -104,10 +114,12 @@ class Found(NamedTuple):
     Attributes:
       contents: what the images hold, see `run_images.digests`.
       metadata: of the checkpoint to go on from, None without one.
+      seconds: that earlier starts took, by phase.
     """
 
     contents: dict[str, str]
     metadata: dict[str, Any] | None
+    seconds: dict[str, float]
 
 
 def _found(config, model: Model, dataset: Dataset, manager, directory: Path, log) -> Found:
@@ -129,7 +141,7 @@ def _found(config, model: Model, dataset: Dataset, manager, directory: Path, log
             log("An earlier version made this checkpoint: whether the images are still the same is unknown.")
     if processes.is_first():
         run_images.save(directory, images)
-    return Found(contents, stored)
+    return Found(contents, stored, {} if stored is None else seconds_of(directory))
 
 
 class Schedule(NamedTuple):
@@ -176,11 +188,12 @@ def make_step(config: Any, model: Model, schedule: Schedule, mesh: Mesh) -> Call
     )
 
 
-def _train(config, model, data, classes, found, manager, directory, mesh, stop, log) -> TrainState:
+def _train(config, model, data, classes, found, manager, directory, mesh, stop, phases, log) -> TrainState:
     schedule = make_schedule(config, model.detector, len(data.train))
     selecting = selection.make_selection(config, model, data, schedule.steps, mesh)
     start_from = (config, model, data, classes, found, schedule.optimizer, manager, directory, log)
-    state, best, constants, start = _start(*start_from)
+    with phases(FITTING):
+        state, best, constants, start = _start(*start_from)
     state, best, constants = replicate(mesh, (state, best, constants))
     if start == 0:
         best = selecting.begin(state.params, constants)
@@ -189,21 +202,26 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
-        calibration = calibrate(items["params"], constants, lambda: data.batches(data.held_out), data.boxes)
+        batches = functools.partial(data.batches, data.held_out)
+        labels = data.labels[data.held_out]
+        with phases(CALIBRATING):
+            calibration = calibrate(items["params"], constants, batches, labels, data.boxes, data.groups)
         bad = [name for name, part in calibration._asdict().items() if not all_finite(part)]
         if bad:
             raise not_finite(f"after step {step}", bad, manager, weights)
         metadata = _provenance(config, model, classes, data, found.contents, step) | {
             "calibration_images": len(data.boxes),
+            "calibration_names": data.names,
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
         checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
+        images = step * config.train.batch_size
+        save_times(directory, phases.seconds(), before=found.seconds, images=images)
         if selecting.over(best, step):
             for line in selection.describe(best):
                 log(line)
-            mode = config.scoring.classes
-            thresholds = decide(calibration, config, mode, len(classes)).thresholds
-            for line in describe_thresholds(classes, thresholds, config.calibration.false_alarm_rate):
+            decision = decide(calibration, config, config.scoring.classes, classes)
+            for line in (*describe_thresholds(classes, decision), *odd_ones(classes, decision, data.names)):
                 log(line)
 
     if start > 0 and selecting.over(best, start):
@@ -220,7 +238,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     held_out = {}
     pending = []  # metrics on the device; fetched together so that the host does not wait at every step
     metric_log = MetricLog(directory, start) if first else NoLog()
-    with bar, contextlib.closing(metric_log), contextlib.closing(features):
+    with phases(TRAINING), bar, contextlib.closing(metric_log), contextlib.closing(features):
         for step in range(start, schedule.steps):
             levels, indices, grids = next(features)
             batch = placed(mesh, config.train.batch_size, levels, data.labels[indices], grids)
@@ -256,6 +274,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
     log(f"{directory}: {int(state.step)} steps done, model saved")
+    log(described_times(phases.seconds()))
     return selection.kept(state, best)
 
 
@@ -289,14 +308,3 @@ def _provenance(config, model: Model, classes, data: TrainingSet, contents, step
         held_out=data.labels[data.held_out],
         split=data.split,
     )
-
-
-def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, Any]:
-    """Parameters and constants before the first step, as the seed has them."""
-    batches = [_level_batches(data, level) for level in range(len(model.levels.sizes))]
-    return model.detector.init(jax.random.key(config.seed), batches)
-
-
-def _level_batches(data: TrainingSet, level: int):
-    alone = slice(level, level + 1)
-    return lambda: ((features[0], labels) for features, labels in data.batches(data.train, alone))

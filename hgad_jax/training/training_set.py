@@ -8,6 +8,7 @@ import numpy as np
 from hgad_jax.data import Dataset, Record
 from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.records import image_name
 from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
 from hgad_jax.runs.model import Model, sizes_needed, visible_boxes
@@ -26,6 +27,8 @@ class TrainingSet(NamedTuple):
     test: tuple[Record, ...]  # for the stability report alone
     boxes: np.ndarray  # [images held out, 4], see `model.visible_boxes`
     split: str = ""  # digest of which images are held out
+    groups: np.ndarray = np.zeros(0, np.int32)  # [images held out], near-duplicates have the same number
+    names: tuple[str, ...] = ()  # of the images held out
 
     def batches(self, indices: np.ndarray, levels: slice = slice(None)):
         """Yields features of all levels, or of some, and labels."""
@@ -58,9 +61,13 @@ def training_set(
     records = [dataset.train[i] for i in train]
     sizes = sizes_needed(transform, [dataset.train[i].path for i in held_out])
     boxes = visible_boxes(transform, sizes)
+    names = tuple(image_name(dataset.train[i].path) for i in held_out)
+    of_held_out = np.arange(len(held_out)) if groups is None else np.asarray(groups)[held_out]
     train, held_out = example_indices(train, transform), example_indices(held_out, transform)
     labels = labels.repeat(transform.num_tiles)
-    return TrainingSet(cache, labels, train, held_out, records, dataset.test, boxes, split)
+    return TrainingSet(
+        cache, labels, train, held_out, records, dataset.test, boxes, split, of_held_out, names
+    )
 
 
 def describe(dataset: Dataset, data: TrainingSet, model: Model, num_devices: int) -> str:

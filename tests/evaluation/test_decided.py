@@ -6,6 +6,8 @@ from made_up import evaluated
 
 from hgad_jax.evaluation.decided import decide, decision_counts, scale_of_good
 from hgad_jax.evaluation.scored import Scored
+from hgad_jax.scoring.decision import Decision
+from hgad_jax.scoring.good import fitted
 from hgad_jax.scoring.threshold import Threshold
 
 
@@ -23,9 +25,17 @@ def test_each_image_by_the_class_it_was_scored_as():
         pieces=np.zeros((5, 0)),
         piece_names=(),
     )
-    decided = decide(scored, (threshold(1.0), threshold(2.0)), np.array([4.0, 4.5]))
-    assert decided.called.tolist() == [True, False, False, False, True], "above, not at"
-    assert decided.unknown.tolist() == [False, False, False, False, True], "of those, the strange ones"
+    good = fitted([(np.arange(5.0), np.ones(5), np.arange(5))] * 2)
+    limits = (threshold(1.0), threshold(2.0))
+    decision = Decision(limits, limits, np.array([4.0, 4.5]), (0.01, 0.01), good, good, "warn")
+    decided = decide(scored, decision)
+    assert decided.judged.anomalous.tolist() == [True, False, False, False, True], "above, not at"
+    assert decided.judged.unknown.tolist() == [False, False, False, True, True], "whatever the score"
+    assert decided.judged.p_value.tolist() == [4 / 6, 4 / 6, 5 / 6, 5 / 6, 1 / 6]
+    assert decided.judged.unknown_p_value.tolist() == [1.0, 1.0, 1.0, 1 / 6, 1 / 6]
+    rejected = decide(scored, decision._replace(unknown="reject")).judged
+    assert rejected.anomalous.tolist() == [True, False, False, True, True]
+    assert rejected.above.tolist() == [True, False, False, False, True]
     assert decided.level[2] == 0.5
     assert (decided.level[[0, 4]] > 0.5).all()
     assert (decided.level[[1, 3]] < 0.5).all()
@@ -36,10 +46,14 @@ def test_counts_are_of_the_true_classes(tmp_path):
         counts, test, decided = decision_counts(found.test, found.decided), found.test, found.decided
         for k, name in enumerate(("brick", "grass")):
             own = test.labels == k
-            assert counts[name]["false_alarms"] == np.sum(decided.called[own] & ~test.anomalous[own])
-            assert counts[name]["misses"] == np.sum(~decided.called[own] & test.anomalous[own])
-            assert counts[name]["unknown"] == np.sum(decided.unknown[own])
-        assert decided.unknown.sum() == 1
+            called, bad = decided.judged.anomalous[own], test.anomalous[own]
+            assert counts[name]["false_alarms"] == np.sum(called & ~bad)
+            assert counts[name]["misses"] == np.sum(~called & bad)
+            assert counts[name]["unknown"] == np.sum(decided.judged.unknown[own])
+            assert counts[name]["miss_rate"] == pytest.approx(np.mean(~called[bad]))
+            low, high = counts[name]["miss_rate_ci"]
+            assert low <= counts[name]["miss_rate"] <= high
+        assert decided.judged.unknown.sum() == 1
         assert 0 < sum(c["misses"] + c["false_alarms"] for c in counts.values()) < len(test)
 
 

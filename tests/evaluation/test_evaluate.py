@@ -153,22 +153,24 @@ def test_decisions_are_counted(run, results):
     predictor = Predictor.load(run)
     predictions = [predictor(record.path) for record in records]
     called = np.array([prediction.anomalous for prediction in predictions])
-    unknown = np.array([prediction.class_name == "unknown" for prediction in predictions])
+    unknown = np.array([prediction.unknown for prediction in predictions])
     anomalous = np.array([record.anomalous for record in records])
     for k, (name, rows) in enumerate((("brick", slice(0, 6)), ("grass", slice(6, 12)))):
         values = found["classes"][name]
-        assert values["threshold"] == scorer.thresholds[k].value
+        assert values["threshold"] == scorer.decision.thresholds[k].value
         assert values["false_alarms"] == np.sum(called[rows] & ~anomalous[rows])
         assert values["misses"] == np.sum(~called[rows] & anomalous[rows])
         assert values["unknown"] == np.sum(unknown[rows])
-    alarms, misses = np.sum(called & ~anomalous), np.sum(~called & anomalous)
-    assert f"{alarms} of 6 good images called defective, {misses} of 6 defective ones missed" in table
+        alarms, misses = values["false_alarms"], values["misses"]
+        shown = next(line for line in table.splitlines() if line.strip().startswith(f"{name}  false alarms"))
+        assert f"false alarms {alarms} of 3 = " in shown
+        assert f"promised {values['promised']:.1%}; misses {misses} of 3 = " in shown
 
 
 def test_a_report_is_written_when_asked_for(run, tmp_path):
     published = {"source": "theirs", "mean": {"image_auroc": 0.123}}
     found = evaluate(run, out=tmp_path, render=render, published=published, log=lambda line: None)
-    assert sorted(os.listdir(tmp_path)) == [".eval.lock", "report.html", "results.json"]
+    assert sorted(os.listdir(tmp_path)) == [".eval.lock", "report.html", "results.json", "scores.csv"]
     assert found["published"] == published
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "published 0.123" in text
@@ -192,7 +194,7 @@ def test_intervals_can_be_left_out(run, tmp_path):
 
 def test_nothing_is_left_beside_the_results(run, tmp_path):
     evaluate(run, out=tmp_path / "out", log=lambda line: None)
-    assert sorted(os.listdir(tmp_path / "out")) == [".eval.lock", "results.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [".eval.lock", "results.json", "scores.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -224,7 +226,8 @@ def test_white_squares_on_textures_are_found(results):
 
 def test_the_table_shows_every_class_and_the_mean(run, results):
     found, table = results
-    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line}
+    measured = table[: table.index("at the thresholds")] + table[table.index("Written to") :]
+    rows = {line.split()[0]: line.split()[1:] for line in measured.splitlines() if line}
     shown = [column for column in COLUMNS if column != "pixel_aupimo"]  # has no value
     assert rows["image_auroc"] == shown[1:]
     for name, metrics in found["classes"].items():
@@ -454,14 +457,14 @@ def test_a_dataset_that_has_been_moved(movable):
 def test_two_that_end_at_once_write_one_after_the_other(results, tmp_path):
     lines = []
     with locked(tmp_path / ".eval.lock"):
-        other = threading.Thread(target=module._write, args=(tmp_path, results[0], "page", lines.append))
+        other = threading.Thread(target=module._write, args=(tmp_path, results[0], "page", "", lines.append))
         other.start()
         assert not (tmp_path / "results.json").exists()
         assert not lines
     other.join()
     assert json.loads((tmp_path / "results.json").read_text()) == results[0]
     assert (tmp_path / "report.html").read_text() == "page"
-    assert len(lines) == 3
+    assert len(lines) == 4
 
 
 def test_results_are_written_before_anyone_is_told(run, tmp_path):
@@ -479,7 +482,7 @@ def test_names_that_are_no_utf_8_leave_the_results_readable(results, tmp_path):
     name = os.fsdecode(b"gr\xffn")
     found = results[0] | {"classes": {name: results[0]["classes"]["brick"]}, "dataset": name}
     lines = []
-    module._write(tmp_path, found, None, lines.append)
+    module._write(tmp_path, found, None, "", lines.append)
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert (list(written["classes"]), written["dataset"]) == (["gr\\xffn"], "gr\\xffn")
     assert "\n".join(lines).encode("utf-8")

@@ -38,7 +38,7 @@ def test_a_tiled_image_is_scored_from_its_blended_map(tiled):
     tiles = cut(load_image(record.path, scorer.transform), scorer.transform)
     found = tiled(record.path)
     assert found.map.shape == (SIDE, SIDE)
-    k = scorer.classes.index(found.nearest_class)
+    k = scorer.classes.index(found.class_name)
     ids = np.full(4, k, np.int32)
     evidence = scorer.evidence(tiles, ids)
     constants = of_classes(scorer.calibration.constants, ids)

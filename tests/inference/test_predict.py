@@ -66,8 +66,7 @@ def rows(out):
 
 
 def pixel_threshold(predictor, row):
-    scored_as = row["note"].rpartition(" ")[-1] or row["class"]
-    return predictor.scorer.pixel_thresholds[predictor.scorer.classes.index(scored_as)]
+    return predictor.decision.pixel_thresholds[predictor.scorer.classes.index(row["class"])]
 
 
 def run(place, out, *inputs, **options):
@@ -101,17 +100,19 @@ def test_the_table_has_a_row_per_image(place, everything):
     assert done.scored == len(found) == 8
     assert done.unreadable == done.skipped == 0
     for row in found:
-        assert row["class"] in (os.path.basename(os.path.dirname(row["path"])), "unknown")
+        assert row["class"] == os.path.basename(os.path.dirname(row["path"]))
         above = float(row["score"]) > float(row["threshold"])
         assert row["anomalous"] == str(above).lower()
-        assert above or row["class"] != "unknown"
+        assert 0 < float(row["p_value"]) <= 1
+        assert (float(row["p_value"]) <= 0.2) == above, "of four images the highest is the threshold"
+        assert row["unknown"] in ("true", "false")
         assert (float(row["normalized"]) > 0.5) == above
         assert 0.5 < float(row["class_probability"]) < 1
     defects = [row for row in found if "defect" in row["path"]]
     assert [row["anomalous"] for row in defects] == ["true", "true"]
     assert done.anomalous == sum(row["anomalous"] == "true" for row in found)
     assert "false alarms promised" in said
-    assert "are needed" in said, "four images a class are too few for one percent"
+    assert "1.00% needs 99 good images" in said, "four images a class are too few for one percent"
 
 
 def test_from_python_the_same_as_in_the_table(everything, predictor):
@@ -310,12 +311,30 @@ def test_the_name_of_a_class_is_no_formula_either(tmp_path, predictor):
     table = ScoreTable(tmp_path, {})
     prediction = predictor(image)
     with contextlib.closing(table):
-        for name, nearest in (("=A1", "=A1"), ("unknown", "unknown"), ("unknown", "-5V")):
-            found = prediction._replace(class_name=name, nearest_class=nearest)
-            table.append([Row(InputImage("x.png", f"/{nearest}.png"), State("1", "now"), found)])
+        for name, unknown in (("=A1", False), ("unknown", False), ("-5V", True)):
+            found = prediction._replace(class_name=name, unknown=unknown)
+            table.append([Row(InputImage("x.png", f"/{name}.png"), State("1", "now"), found)])
     found = rows(tmp_path)
-    assert [row["class"] for row in found] == ["'=A1", "unknown", "unknown"]
-    assert [row["note"] for row in found] == ["", "", "unlike any class of the model; scored as -5V"]
+    assert [row["class"] for row in found] == ["'=A1", "unknown", "'-5V"]
+    assert [row["unknown"] for row in found] == ["false", "false", "true"]
+    assert [row["note"] for row in found] == ["", "", "unlike any class of the model; scored as the nearest"]
+
+
+def test_arrays_of_opencv_are_told_by_their_order_of_channels(place, predictor):
+    path = place / "new" / "brick" / "0.png"
+    rgb = np.asarray(Image.open(path).convert("RGB")).copy()
+    rgb[..., 0] //= 2  # so that the order matters
+    expected = predictor(rgb)
+    assert predictor(rgb[..., ::-1], channels="bgr").score == expected.score
+    assert predictor(rgb[..., ::-1]).score != pytest.approx(expected.score, rel=1e-3)
+    bgra = np.concatenate([rgb[..., ::-1], np.full_like(rgb[..., :1], 255)], -1)
+    assert predictor(bgra, channels="bgr").score == expected.score
+    grey = rgb[..., 1]
+    assert predictor(grey, channels="bgr").score == predictor(grey).score
+    with pytest.raises(UserError, match=r"channels is 'gbr', expected 'rgb' or 'bgr'"):
+        predictor(rgb, channels="gbr")
+    with pytest.raises(UserError, match="channels='bgr' is for arrays"):
+        predictor(path, channels="bgr")
 
 
 def test_patterns_and_what_is_not_there(place, tmp_path):
@@ -334,14 +353,14 @@ def test_thresholds_may_be_given(place, tmp_path):
     done, _ = run(place, tmp_path / "low", threshold="-1e9")
     assert done.anomalous == 8
     done, said = run(place, tmp_path / "high", threshold="1e9")
-    assert done.anomalous == done.unknown == 0
+    assert done.anomalous == 0
     assert "manual" in said
     done, said = run(place, tmp_path / "best", threshold="f1_max")
     assert "f1_max" in said
     assert {row["anomalous"] for row in rows(tmp_path / "best") if "defect" in row["path"]} == {"true"}
     _, said = run(place, tmp_path / "rate", false_alarm_rate=0.3)
     assert "20.00% false alarms promised" in said, "one of five"
-    with pytest.raises(UserError, match="threshold is 'high', expected 'conformal' or a finite number"):
+    with pytest.raises(UserError, match="threshold is 'high', expected 'tail', 'conformal' or a finite"):
         run(place, tmp_path / "none", threshold="high")
 
 
@@ -363,11 +382,11 @@ def test_a_threshold_of_the_config_may_be_taken_back(place, manual, tmp_path, pr
     done = predict(manual, images, tmp_path / "b", threshold="conformal", **quiet)
     assert done.anomalous > 0
     assert {row["threshold"] for row in rows(tmp_path / "b")} <= {
-        f"{t.value:.6g}" for t in predictor.thresholds
+        f"{t.value:.6g}" for t in predictor.decision.thresholds
     }
     _, said = run(place, tmp_path / "number", threshold=14.5)
     assert "14.5 (manual)" in said
-    with pytest.raises(UserError, match=r"threshold is set to 1e9, whatever its rate.*--threshold=conformal"):
+    with pytest.raises(UserError, match=r"threshold is set to 1e9, whatever its rate.*--threshold=tail"):
         predict(manual, images, tmp_path / "c", false_alarm_rate=0.3)
     with pytest.raises(UserError, match="threshold is set to 7, whatever its rate"):
         predict(place / "run", images, tmp_path / "d", threshold="7", false_alarm_rate=0.3)
@@ -403,7 +422,7 @@ def test_scores_that_are_no_numbers_are_refused(place, predictor, tmp_path, monk
 def test_a_class_may_be_named(place, tmp_path):
     done, _ = run(place, tmp_path, place / "new" / "grass", class_name="brick")
     assert done.scored == 4
-    assert {row["class"] for row in rows(tmp_path)} <= {"brick", "unknown"}
+    assert {row["class"] for row in rows(tmp_path)} == {"brick"}
     with pytest.raises(UserError, match="no class 'cable'; it knows brick, grass"):
         run(place, tmp_path / "b", class_name="cable")
 
@@ -419,7 +438,8 @@ def test_a_class_named_from_python_is_the_same_as_on_the_command_line(place, tmp
         assert found.threshold == pytest.approx(float(row["threshold"]), rel=1e-5)
         assert found.normalized == pytest.approx(float(row["normalized"]), abs=1e-5)
         assert (found.class_name, str(found.anomalous).lower()) == (row["class"], row["anomalous"])
-        assert found.nearest_class == "brick"
+        assert (found.class_name, str(found.unknown).lower()) == ("brick", row["unknown"])
+        assert found.p_value == pytest.approx(float(row["p_value"]), rel=1e-2)
         np.testing.assert_allclose(found.map, np.load(tmp_path / "maps" / f"{row['output']}.npy"), atol=1e-4)
     assert {row["anomalous"] for row in rows(tmp_path) if "grass" in row["path"]} == {"true"}
 
@@ -428,7 +448,7 @@ def test_modes_differ_so_that_the_test_above_says_something(place, predictor):
     mixture = Predictor.load(place / "run", classes="mixture")
     grass = str(place / "new" / "grass" / "0.png")
     assert mixture(grass).score < mixture(grass, class_name="brick").score - 1
-    inferred, given = predictor.thresholds, predictor.scorer.given.thresholds
+    inferred, given = predictor.decision.thresholds, predictor.scorer.given.thresholds
     assert predictor(grass, class_name="grass").threshold == given[1].value
     assert predictor(grass).threshold == inferred[1].value
     lower = tuple(threshold._replace(value=threshold.value - 1) for threshold in given)
@@ -447,10 +467,12 @@ def test_a_product_that_the_model_does_not_know_is_said_to_be_unknown(place, tmp
         save(tmp_path / "other" / f"noise{i}.png", rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
     done, said = run(place, tmp_path / "out", tmp_path / "other")
     assert done.unknown == 8
-    assert "8 of them unlike any class" in said
+    assert "8 unlike any class" in said
     for row in rows(tmp_path / "out"):
-        assert (row["class"], row["anomalous"]) == ("unknown", "true")
+        assert (row["unknown"], row["anomalous"]) == ("true", "true")
+        assert row["class"] in ("brick", "grass"), "the nearest"
         assert "scored as" in row["note"]
+        assert float(row["unknown_p_value"]) <= 0.2
 
 
 def test_other_settings_are_refused_and_nothing_is_changed(place, tmp_path):

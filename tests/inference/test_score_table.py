@@ -17,6 +17,7 @@ from hgad_jax.inference.predictor import Prediction
 from hgad_jax.inference.score_table import COLUMNS, FORMAT, Row, ScoreTable
 
 SETTINGS = {"step": 3}
+OUTPUT = COLUMNS.index("output")
 NAMES = ["a.png", "with, comma.png", 'a "quote".png', "two\nlines.png", "\udcff.png", "ü.png", "=1+1.png"]
 
 
@@ -25,7 +26,8 @@ def image(name):
 
 
 def row(name, score=1.5, state="then", class_name="part"):
-    said = Prediction(score, 0.25, 3.0, score > 3, class_name, 0.5, "part", np.zeros((1, 1)), 1.0)
+    said = (score, 0.25, 3.0, score > 3, 0.1, class_name, 0.5, False, 0.5)
+    said = Prediction(*said, np.zeros((1, 1)), 1.0)
     return Row(image(name), State("10", state), said)
 
 
@@ -144,7 +146,7 @@ REFUSED = {
         "row 3: score is '1,5', expected a",
     ),
     "a column less": (
-        lambda text: write([cells[:8] + cells[9:] for cells in read(text)]),
+        lambda text: write([cells[:OUTPUT] + cells[OUTPUT + 1 :] for cells in read(text)]),
         "row 1: the columns are not those.*it lacks output",
     ),
     "another order": (
@@ -184,9 +186,9 @@ def test_predictions_of_an_older_version_are_refused_with_what_they_are(out):
     (out / "predict.json").write_text(json.dumps(SETTINGS))  # as before there were formats
     with pytest.raises(UserError, match=r"predictions of format 1, made by an older hgad_jax.*another --out"):
         ScoreTable(out, SETTINGS)
-    (out / "predict.json").write_text(json.dumps(SETTINGS | {"format": 3, "hgad_jax": "9.9"}))
+    (out / "predict.json").write_text(json.dumps(SETTINGS | {"format": 4, "hgad_jax": "9.9"}))
     found = re.escape(hgad_jax.__version__)
-    with pytest.raises(UserError, match=f"format 3, made by 9.9. hgad_jax {found} goes on with format 2"):
+    with pytest.raises(UserError, match=f"format 4, made by 9.9. hgad_jax {found} goes on with format 3"):
         ScoreTable(out, SETTINGS)
 
 

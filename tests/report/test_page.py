@@ -182,7 +182,7 @@ def test_the_gallery_shows_the_extremes(three):
     assert scores[alarms].tolist() == sorted(scores[good], reverse=True)[:3]
     assert scores[misses].tolist() == sorted(scores[bad])[:3]
     assert set(hits) <= set(bad) - set(misses)
-    alarm_count = int(np.sum(three.decided.called[good]))
+    alarm_count = int(np.sum(three.decided.judged.anomalous[good]))
     assert f"{alarm_count or 'none'} of {len(good)} good images" in rows[0].title
 
 

@@ -110,13 +110,13 @@ def test_a_window_in_which_nothing_would_be_measured(window, every, epochs, meas
 
 
 def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
-    config = with_changes("hgad_folder", calibration__false_alarm_rate=0.02)
+    config = with_changes("hgad_folder", calibration__false_alarm_rate=0.02, scoring__threshold="conformal")
     held_out = num_held_out(
         100, fraction=config.calibration.fraction, min_images=config.calibration.min_images
     )
     promised = conformal_threshold(np.arange(held_out), 0.02).rate
     _, (note, *_) = told(config, {"nut": 100, "bolt": 400})
-    assert f"{promised:.1%} for nut ({held_out} held out)" in note
+    assert f"{promised:.1%} instead of 2.0% for nut ({held_out} held out)" in note
     assert "bolt" not in note
     (count,) = (int(word) for word in note.replace(",", "").split() if word.isdigit() and int(word) > 300)
     fewer, enough = (
@@ -129,16 +129,29 @@ def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
 
 def test_one_threshold_for_all_classes_counts_all_of_them():
     counts = {f"{i}": 66 for i in range(10)}
-    per_model = with_changes("hgad_folder", calibration__threshold_per="model")
+    by_scores = {"scoring__threshold": "conformal"}
+    per_model = with_changes("hgad_folder", calibration__threshold_per="model", **by_scores)
     assert told(per_model, counts)[1] == []
-    (note,) = told(with_changes("hgad_folder"), counts)[1]
-    assert "9.1% for 1 (10 held out); 9.1% for 2 (10 held out); 7 classes more" in note
+    (note,) = told(with_changes("hgad_folder", **by_scores), counts)[1]
+    of = "9.1% instead of 1.0% for"
+    assert f"{of} 1 (10 held out); {of} 2 (10 held out); 7 classes more" in note
     (note,) = told(per_model, {"nut": 66})[1][:1]
-    assert "9.1% for all classes (10 held out)" in note
+    assert f"{of} all classes (10 held out)" in note
+
+
+def test_the_fitted_tail_takes_ten_images_and_each_class_has_its_rate():
+    config = with_changes("hgad_folder", calibration__class_rates=("nut=0.3",))
+    assert told(config, {"nut": 66, "bolt": 66})[1] == []
+    (note, *_) = told(config, {"nut": 9, "bolt": 9})[1]
+    assert "20.0% instead of 1.0% for bolt (4 held out)" in note
+    assert "nut" not in note
+    for key, value in (("calibration__class_rates", ("cog=0.02",)), ("scoring__threshold", "cog=3.5")):
+        with pytest.raises(UserError, match="names the class 'cog', the model knows nut, bolt"):
+            told(with_changes("hgad_folder", **{key: value}), {"nut": 66, "bolt": 66})
 
 
 def test_a_rate_that_no_number_of_images_promises():
-    never = with_changes("hgad_folder", calibration__fraction=0.0)
+    never = with_changes("hgad_folder", calibration__fraction=0.0, scoring__threshold="conformal")
     (note,) = told(never, {"nut": 5000})[1]
     assert "Enough would be 198 with --config.calibration.fraction=0.5" in note
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import log_softmax
 
-from hgad_jax.scoring.classes import class_probability, fit_temperature, strangeness_limits
+from hgad_jax.scoring.classes import class_probability, fit_temperature, strangeness_limit
 
 
 def images(count, temperature, classes=3, seed=0):
@@ -55,19 +55,14 @@ def test_a_single_class_is_certain():
     assert (class_probability(log_prob, 1.0) == 1).all()
 
 
-def test_limits_are_half_as_far_again_as_the_highest_and_exceeded_by_less_than_one_in_n_plus_one():
+def test_limits_are_as_far_again_as_the_highest_and_exceeded_by_less_than_one_in_n_plus_one():
     exceeded, above_highest = [], []
     for seed in range(400):
         values = stats.skewnorm(5).rvs(40, random_state=seed)
         good, new = values[:39], values[39]
-        limit = strangeness_limits(good, np.zeros(39, int), 1)[0]
-        assert limit - np.median(good) == pytest.approx(1.5 * (good.max() - np.median(good)))
+        limit = strangeness_limit(good)
+        assert limit - np.median(good) == pytest.approx(2 * (good.max() - np.median(good)))
         exceeded.append(new > limit)
         above_highest.append(new > good.max())
     assert abs(np.mean(above_highest) - 1 / 40) < 3.3 * np.sqrt(1 / 40 / 400)
-    assert np.mean(exceeded) < 1 / 40
-
-
-def test_limits_per_class_and_of_a_class_without_images():
-    limits = strangeness_limits(np.array([1.0, 5.0, 3.0]), np.array([0, 0, 2]), 3)
-    assert limits.tolist() == [6.0, 6.0, 3.0]
+    assert np.mean(exceeded) < 1 / 80

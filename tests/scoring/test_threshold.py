@@ -9,7 +9,6 @@ from sklearn.metrics import f1_score
 
 from hgad_jax.errors import UserError
 from hgad_jax.scoring.threshold import (
-    class_thresholds,
     conformal_threshold,
     describe,
     f1_max_threshold,
@@ -74,7 +73,7 @@ def test_too_few_images_are_said_plainly():
     few, enough = conformal_threshold(np.arange(20.0), 0.01), conformal_threshold(np.arange(99.0), 0.01)
     assert few.value == 19
     assert few.rate == pytest.approx(1 / 21)
-    assert "too few images for 1.00%: 99 are needed" in describe(few, 0.01)
+    assert "1.00% needs 99 good images held out or, for the fitted tail, 10" in describe(few, 0.01)
     assert "too few" not in describe(enough, 0.01)
     assert "1.00% false alarms promised" in describe(enough, 0.01)
 
@@ -124,15 +123,6 @@ def test_f1_max_by_brute_force(seed):
 def test_f1_max_needs_both_kinds(labels):
     with pytest.raises(UserError, match=r"both kinds, found \d good and \d defective"):
         f1_max_threshold(np.arange(3.0), labels, np.arange(3.0))
-
-
-def test_each_class_has_its_threshold_unless_they_are_pooled():
-    scores, ids = np.arange(30.0), np.repeat([0, 2], 15)
-    found = class_thresholds(scores, ids, 3, 0.1)
-    assert [t.value for t in found] == [14.0, 27.0, 29.0]
-    assert [t.images for t in found] == [15, 30, 15], "the class that none was scored as takes all"
-    pooled = class_thresholds(scores, ids, 3, 0.1, pooled=True)
-    assert set(pooled) == {conformal_threshold(scores, 0.1)}
 
 
 def test_normalized_scores_keep_the_order_and_put_the_threshold_at_a_half():
