@@ -23,7 +23,6 @@ from hgad_jax.runs.model import (
     cached_features,
     evidence_function,
     score_function,
-    visible_boxes,
 )
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.training_set import TrainingSet, training_set

@@ -3,20 +3,25 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
+from hgad_jax.artefact.served import Served, load_served
+from hgad_jax.artefact.source import is_artefact
 from hgad_jax.data.geometry import map_to_image
 from hgad_jax.data.tiles import cut
 from hgad_jax.data.transforms import ImageLike, load
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 from hgad_jax.inference.finite import refuse_not_finite
-from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.scoring.classes import class_probability
 from hgad_jax.scoring.decision import Decision
 from hgad_jax.scoring.threshold import Threshold, normalized
+
+if TYPE_CHECKING:  # it needs all that training does, an artefact does not
+    from hgad_jax.inference.scorer import Scorer
 
 UNKNOWN = "unknown"  # the class of an image that is like none of the classes
 
@@ -62,12 +67,12 @@ class Predictor(NamedTuple):
     """A trained model with the thresholds it decides by, for each class.
 
     Attributes:
-      scorer: the model.
+      scorer: the model, of a run or of an artefact.
       thresholds: of images whose class comes from where the scorer's mode says; those whose class is named
         have their own, `scorer.given`.
     """
 
-    scorer: Scorer
+    scorer: "Scorer | Served"
     thresholds: tuple[Threshold, ...]
 
     @classmethod
@@ -79,10 +84,10 @@ class Predictor(NamedTuple):
         threshold: str | float | None = None,
         false_alarm_rate: float | None = None,
     ) -> "Predictor":
-        """Restores the newest checkpoint of a run.
+        """Restores the newest checkpoint of a run, or what `hgad-jax export` made of one.
 
         Args:
-          directory: of the run.
+          directory: of the run, or of the artefact.
           classes: "inferred", "mixture" or "given"; None for the config's.
           threshold: "conformal" or a number; None for the config's.
           false_alarm_rate: that conformal thresholds are set for; None for the config's.
@@ -90,9 +95,14 @@ class Predictor(NamedTuple):
         Raises:
           UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
         """
-        scorer = load_scorer(
-            directory, classes=classes, threshold=threshold, false_alarm_rate=false_alarm_rate
-        )
+        settings = {"classes": classes, "threshold": threshold, "false_alarm_rate": false_alarm_rate}
+        place = expanded(directory)
+        if is_artefact(place):
+            scorer = load_served(place, **settings)
+            return cls(scorer, scorer.thresholds)
+        from hgad_jax.inference.scorer import load_scorer
+
+        scorer = load_scorer(directory, **settings)
         return cls(scorer, scorer.thresholds)
 
     def __call__(self, image: ImageLike, *, class_name: str | None = None) -> Prediction:
@@ -154,14 +164,14 @@ class Predictor(NamedTuple):
         else:
             images = np.stack(batch)
         ids = None if class_id is None else np.full(len(images), class_id, np.int32)
-        evidence = scorer.evidence(images, ids)
         boxes = scorer.boxes([*sizes, *[sizes[-1]] * (len(batch) - count)])
-        scores = jax.device_get(scorer.calibrated(evidence, boxes))
+        scored = jax.device_get(scorer.scored(images, ids, boxes))
+        scores = scored.scores
         names = names or [f"image {i + 1} of {count}" for i in range(count)]
         refuse_not_finite(names, scores.image[:count], scores.strangeness[:count], scores.maps[:count])
         tiles = scorer.transform.num_tiles
-        class_ids = np.asarray(evidence.class_ids)[::tiles]
-        log_prob = np.asarray(evidence.class_log_prob, np.float64)
+        class_ids = np.asarray(scored.class_ids)[::tiles]
+        log_prob = np.asarray(scored.class_log_prob, np.float64)
         log_prob = log_prob.reshape(len(batch), tiles, -1).sum(1)
         probabilities = class_probability(log_prob, scorer.calibration.temperature)
         decision = self._decision(class_id is not None)
@@ -174,7 +184,7 @@ class Predictor(NamedTuple):
         scorer = self.scorer
         if given and scorer.mode != "given":
             return scorer.given
-        return Decision(self.thresholds, scorer.pixel_thresholds, scorer.strangeness_limits)
+        return scorer.decision._replace(thresholds=self.thresholds)
 
     def _decide(self, decision: Decision, scores, i: int, class_id: int, probability: float) -> Decided:
         threshold, pixels = decision.thresholds[class_id], decision.pixel_thresholds[class_id]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.backbones.levels import Levels
-from hgad_jax.data.geometry import Transform, transform_of
+from hgad_jax.data.geometry import Transform, transform_of, visible_boxes
 from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.runs import checkpoints, provenance, workdir
@@ -22,18 +22,17 @@ from hgad_jax.runs.model import (
     build_model,
     map_sizes,
     score_function,
-    visible_boxes,
 )
 from hgad_jax.runs.pseudo_classes import regrouped
 from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.scoring.decision import Decision, decide, manual_value
+from hgad_jax.scoring.decision import Decision, choose_threshold, decide
 from hgad_jax.scoring.evidence import names_of
 from hgad_jax.scoring.published import PublishedScore
-from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.scored import Scored, Scores
 from hgad_jax.scoring.threshold import Threshold
 
-__all__ = ["Scorer", "Scores", "load_scorer"]
+__all__ = ["Scorer", "Scores", "evidence_of", "load_scorer", "with_mode"]
 
 
 class Scorer(NamedTuple):
@@ -47,19 +46,19 @@ class Scorer(NamedTuple):
       step: of the checkpoint.
       transform: that brings an image to what the model sees.
       mode: where images' classes come from: "inferred", "mixture" or "given".
-      thresholds: of image scores, for each class that an image may be scored as.
-      pixel_thresholds: of pixel scores, likewise.
-      strangeness_limits: `[K]`, above which an image is of no known class.
-      given: the same three for an image whose class is given, whatever the mode.
+      decision: what it decides by.
+      given: the same for an image whose class is given, whatever the mode.
       calibration: what thresholds were taken from.
       evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted. Class ids
         are those of images whose class is given: their likelihood is under that class in every mode.
       features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
       calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
-        lie in the working square (`model.visible_boxes`); None: everywhere.
+        lie in the working square (`geometry.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
       published: how the detector's paper scores images.
       evidence_names: what the pieces of evidence are whose scores `Scores.pieces` has.
+      model: what it is built of.
+      weights: of the backbone, the detector's parameters and its constants: what `evidence_of` takes first.
       latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
         detectors without a normal base distribution.
       regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
@@ -70,9 +69,7 @@ class Scorer(NamedTuple):
     step: int
     transform: Transform
     mode: str
-    thresholds: tuple[Threshold, ...]
-    pixel_thresholds: tuple[Threshold, ...]
-    strangeness_limits: np.ndarray
+    decision: Decision
     given: Decision
     calibration: Calibration
     evidence: Callable
@@ -82,7 +79,29 @@ class Scorer(NamedTuple):
     regrouped: Callable
     published: PublishedScore
     evidence_names: tuple[str, ...]
+    model: Model
+    weights: tuple[Any, Any, Any]
     latents: Callable | None
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """Of image scores, for each class that an image may be scored as."""
+        return self.decision.thresholds
+
+    @property
+    def pixel_thresholds(self) -> tuple[Threshold, ...]:
+        """Of pixel scores, likewise."""
+        return self.decision.pixel_thresholds
+
+    @property
+    def strangeness_limits(self) -> np.ndarray:
+        """`[K]`, above which an image is of no known class."""
+        return self.decision.strangeness_limits
+
+    def scored(self, images: np.ndarray, class_ids: np.ndarray | None, boxes: np.ndarray | None) -> Scored:
+        """Evidence and scores of B images; the arguments are those of `evidence` and `calibrated`."""
+        evidence = self.evidence(images, class_ids)
+        return Scored(self.calibrated(evidence, boxes), evidence.class_ids, evidence.class_log_prob)
 
     def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
         """`visible_boxes` of images of these heights and widths."""
@@ -109,23 +128,20 @@ def load_scorer(
     """
     directory = workdir.local_path(directory)
     config = workdir.load_config(directory)
-    if threshold is not None:
-        config.scoring.threshold = str(threshold)
-    if false_alarm_rate is not None:
-        _refuse_unused_rate(config.scoring.threshold)
-        config.calibration.false_alarm_rate = false_alarm_rate
+    choose_threshold(config, threshold, false_alarm_rate)
     names, step, model, restored = _restored(directory, config)
+    weights = model.levels.variables, restored["params"], restored["constants"]
     mode, transform = classes or config.scoring.classes, transform_of(config.data)
     calibration = restored["calibration"]
     decision = decide(calibration, config, mode, len(names))
-    from_images, from_features = _evidence(model, restored, mode, transform)
+    from_images, from_features = _evidence(model, weights, mode, transform)
     return Scorer(
         config,
         names,
         step,
         transform,
         mode,
-        *decision,
+        decision,
         given=decision if mode == "given" else decide(calibration, config, "given", len(names)),
         calibration=calibration,
         evidence=from_images,
@@ -135,16 +151,21 @@ def load_scorer(
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
         published=model.detector.published,
         evidence_names=names_of(config.scoring, model.levels.names, len(map_sizes(model))),
+        model=model,
+        weights=weights,
         latents=_latents(model, restored),
     )
 
 
-def _refuse_unused_rate(threshold: str) -> None:
-    if manual_value(threshold) is not None:
-        raise UserError(
-            f"A false-alarm rate was given, but the threshold is set to {threshold}, whatever its rate. "
-            "Leave the rate away, or ask for the conformal threshold: --threshold=conformal."
-        )
+def with_mode(scorer: Scorer, mode: str) -> Scorer:
+    """The same model with images' classes from elsewhere, and the thresholds for that."""
+    from_images, from_features = _evidence(scorer.model, scorer.weights, mode, scorer.transform)
+    return scorer._replace(
+        mode=mode,
+        decision=decide(scorer.calibration, scorer.config, mode, len(scorer.classes)),
+        evidence=from_images,
+        features_evidence=from_features,
+    )
 
 
 def _restored(directory: Path, config: Any) -> tuple[tuple[str, ...], int, Model, dict[str, Any]]:
@@ -172,29 +193,39 @@ def _restored_at(
     return names, step, model, replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
 
 
-def _evidence(
-    model: Model, restored: dict[str, Any], mode: str, transform: Transform
-) -> tuple[Callable, Callable]:
-    # Weights are arguments: as constants of the program they would be compiled into it.
-    weights = restored["params"], restored["constants"]
+def evidence_of(model: Model, mode: str, transform: Transform) -> Callable:
+    """Pure (weights, uint8 images, class ids or None) → `Evidence`, of a mode (see `Scorer`)."""
+    look = _look(model, mode, transform)
 
+    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
+        return look(params, constants, model.levels.apply(variables, images), class_ids)
+
+    return look_at_images
+
+
+def _look(model: Model, mode: str, transform: Transform) -> Callable:
     def look(params, constants, features, class_ids) -> Evidence:
         mix_classes = mode == "mixture" and class_ids is None
         if class_ids is None and transform.tiles > 1 and model.num_classes > 1:
             class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
         return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)
 
-    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
-        return look(params, constants, model.levels.apply(variables, images), class_ids)
+    return look
 
+
+def _evidence(
+    model: Model, weights: tuple[Any, Any, Any], mode: str, transform: Transform
+) -> tuple[Callable, Callable]:
+    # Weights are arguments: as constants of the program they would be compiled into it.
+    look_at_images, look = evidence_of(model, mode, transform), _look(model, mode, transform)
     of_images = per_image(look_at_images, replicated=3, together=transform.num_tiles)
     of_features = per_image(look, replicated=2, together=transform.num_tiles)
 
     def from_images(images, class_ids=None) -> Evidence:
-        return of_images(model.levels.variables, *weights, images, class_ids)
+        return of_images(*weights, images, class_ids)
 
     def from_features(features, class_ids=None) -> Evidence:
-        return of_features(*weights, tuple(features), class_ids)
+        return of_features(*weights[1:], tuple(features), class_ids)
 
     return from_images, from_features
 

@@ -56,6 +56,31 @@ def decide(calibration: Calibration, config: Any, mode: str, num_classes: int) -
     return Decision(thresholds, tuple(per_pixel), limits)
 
 
+def choose_threshold(
+    config: Any, threshold: str | float | None = None, false_alarm_rate: float | None = None
+) -> None:
+    """Puts what a caller chooses into a run's config, before `decide` reads it.
+
+    Args:
+      config: its sections `calibration` and `scoring` are written.
+      threshold: of image scores: "conformal" or a number; None for the config's.
+      false_alarm_rate: of conformal thresholds; None for the config's.
+
+    Raises:
+      UserError: a rate for a threshold that has none.
+    """
+    if threshold is not None:
+        config.scoring.threshold = str(threshold)
+    if false_alarm_rate is None:
+        return
+    if manual_value(config.scoring.threshold) is not None:
+        raise UserError(
+            f"A false-alarm rate was given, but the threshold is set to {config.scoring.threshold}, whatever "
+            "its rate. Leave the rate away, or ask for the conformal threshold: --threshold=conformal."
+        )
+    config.calibration.false_alarm_rate = false_alarm_rate
+
+
 def manual_value(threshold: str) -> float | None:
     """The number that `scoring.threshold` holds; None for "conformal".
 
