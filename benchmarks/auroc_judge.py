@@ -11,7 +11,7 @@ import numpy as np
 
 from hgad_jax.data import Dataset
 from hgad_jax.data.features import FeatureCache
-from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.geometry import transform_of, visible_boxes
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.metrics.ranking import auroc

@@ -1,4 +1,4 @@
-"""Train, evaluate, predict, export, from Python as from the shell: each core a device, compiled programs kept."""
+"""Train, evaluate, predict, export, from Python as from the shell: compiled programs are kept."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

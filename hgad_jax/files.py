@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from hgad_jax.errors import UserError
 
+MANIFEST = "manifest.json"  # of an exported model: its files, in a folder that is no run
 _CACHE = "HGAD_JAX_CACHE"  # in the environment
 _REASONS = {  # what was found, and what helps
     errno.ENOSPC: ("the disk is full", "Make room there"),
@@ -60,7 +61,7 @@ def cache_root() -> Path:
 
 
 def default_cache_root() -> Path:
-    """`hgad_jax` in the user's cache folder, `$XDG_CACHE_HOME` or `~/.cache` (`~/Library/Caches` on a Mac)."""
+    """`hgad_jax` in the user's caches: `$XDG_CACHE_HOME` or `~/.cache`, on a Mac `~/Library/Caches`."""
     usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return expanded(os.environ.get("XDG_CACHE_HOME", "").strip() or usual) / "hgad_jax"
 

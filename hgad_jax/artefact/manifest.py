@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hgad_jax.errors import UserError
+from hgad_jax.files import MANIFEST
 
-FILE = "manifest.json"
+FILE = MANIFEST
 FORMAT = 1  # raised when older code could not read what this one writes
 LARGEST = 1_000_000  # bytes of the list
 _KIND = "hgad_jax artefact"

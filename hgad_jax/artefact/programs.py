@@ -115,8 +115,8 @@ def _exported(content: bytes, place: str) -> jax.export.Exported:
         raise UserError(
             "To read an exported program, jax needs the package flatbuffers: pip install flatbuffers"
         ) from error
-    except ValueError as error:  # of a version of jax's that this one does not read
+    except Exception as error:  # what jax does not read of another version has no type of its own
         raise UserError(
-            f"{place}: jax {jax.__version__} does not read its programs ({error}). Install the version of jax "
-            "that its MODEL_CARD.md names, or export the run again."
+            f"{place}: jax {jax.__version__} does not read its programs ({error}). Install the version of "
+            "jax that its MODEL_CARD.md names, or export the run again."
         ) from error

@@ -69,8 +69,8 @@ def unpacked(structure: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return _TYPES[kind](**children)
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"A calibration of the type {kind} with {', '.join(children)}, which this version of hgad_jax does "
-            "not have. Install the version that exported the artefact, or export the run with this one."
+            f"A calibration of the type {kind} with {', '.join(children)}, which this version of hgad_jax "
+            "does not have. Install the version that exported the artefact, or export the run with this one."
         ) from error
 
 

@@ -1,9 +1,9 @@
 """Export a trained run for a line: `hgad-jax export RUN OUT`.
 
-OUT, a folder or one file (--zip), holds everything from an image to a decision: programs, weights, thresholds,
-a model card. `hgad_jax.load(OUT)(image)` needs jax, NumPy, Pillow, safetensors and flatbuffers alone. Before OUT
-is kept, a fresh process loads it and must say what the run says. Exit status: 0 done, 2 something to mend,
-3 a fault of hgad_jax, 75 stopped by SIGTERM.
+OUT, a folder or one file (--zip), holds everything from an image to a decision: programs, weights,
+thresholds, a model card. `hgad_jax.load(OUT)(image)` needs jax, NumPy, Pillow, safetensors and flatbuffers
+alone. Before OUT is kept, a fresh process loads it and must say what the run says. Exit status: 0 done,
+2 something to mend, 3 a fault of hgad_jax, 75 stopped by SIGTERM.
 """
 
 from absl import flags
@@ -32,8 +32,8 @@ def main() -> None:
 def _export(places: list[str]) -> None:
     if len(places) != 2:
         raise UserError(
-            f"{len(places)} arguments are given, expected two: hgad-jax export RUN OUT, the folder of the run "
-            "and the folder, or file, to write."
+            f"{len(places)} arguments are given, expected two: hgad-jax export RUN OUT, the folder of the "
+            "run and the folder, or file, to write."
         )
     from hgad_jax import api  # after the flags: importing jax takes a second
     from hgad_jax.runs import processes

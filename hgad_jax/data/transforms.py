@@ -39,7 +39,7 @@ def warn_once(message: str, *arguments: object) -> None:
     """Logs a warning; the same one, of whatever image, not a second time in this process."""
     if message not in _warned:
         _warned.add(message)
-        # That of absl, whose verbosity the commands set; absl itself is not there where a model is only loaded.
+        # Of absl, whose verbosity the commands set, and which is not there where a model is only loaded.
         logging.getLogger("absl").warning(message, *arguments)
 
 

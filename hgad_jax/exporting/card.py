@@ -58,8 +58,8 @@ def written(scorer: Scorer, origin: Origin, platforms: Iterable[str], versions: 
     lines = [
         f"# {detectors.method(config.detector)} on {config.data.name}",
         "",
-        f"An anomaly detector for images, exported by hgad_jax {versions['hgad_jax']} from step {scorer.step} of "
-        f"a run. It needs jax, for {', '.join(platforms)}; it sees {config.data.image_size}×"
+        f"An anomaly detector for images, exported by hgad_jax {versions['hgad_jax']} from step "
+        f"{scorer.step} of a run. It needs jax, for {', '.join(platforms)}; it sees {config.data.image_size}×"
         f"{config.data.image_size} pixels by the backbone {config.backbone.name}.",
         "",
         "    import hgad_jax",
@@ -101,8 +101,7 @@ def _promises(scorer: Scorer) -> list[str]:
 def _trained_on(config: Any, origin: Origin) -> Iterator[str]:
     images = origin.metadata["images"]
     train, held_out = images["train"], images["held_out"]
-    yield f"Good images of the dataset {config.data.name}; the checkpoint was saved on {origin.saved}, by the "
-    yield "clock of its file system."
+    yield f"Good images of the dataset {config.data.name}; its checkpoint is a file of {origin.saved}."
     yield ""
     yield "| class | trained on | held out, to set thresholds |"
     yield "| --- | --- | --- |"
@@ -120,7 +119,7 @@ def _measured(results: Mapping[str, Any] | None) -> Iterator[str]:
     }
     yield (
         f"On the {results['split']} images of {results['dataset']}, protocol {results['protocol']}, classes "
-        f"{results['class_of_test_images']}, at step {results['step']}; with 95 % intervals where there are any."
+        f"{results['class_of_test_images']}, at step {results['step']}; in brackets 95 % intervals."
     )
     yield ""
     yield f"| class | {' | '.join(chosen.values())} |"

@@ -13,7 +13,7 @@ import hgad_jax
 from hgad_jax import files
 from hgad_jax.artefact import manifest, trees
 from hgad_jax.artefact.served import CALIBRATION, CARD, MODEL, WEIGHTS
-from hgad_jax.artefact.source import contents, is_artefact
+from hgad_jax.artefact.source import contents
 from hgad_jax.errors import UserError
 from hgad_jax.exporting import card, compare, images, programs
 from hgad_jax.inference.scorer import Scorer, load_scorer
@@ -54,7 +54,7 @@ def export(
     """
     directory, out = workdir.local_path(directory), files.expanded(out)
     platforms = _known(platforms)
-    _refuse_occupied(out, force)
+    _refuse_occupied(out, force, zipped)
     encoded = None if not to_compare else images.to_compare(None, to_compare, log)
     scorer = load_scorer(directory)
     encoded = encoded or images.to_compare(scorer.config, (), log)
@@ -83,7 +83,7 @@ def _known(platforms: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(platforms))
 
 
-def _refuse_occupied(out: Path, force: bool) -> None:
+def _refuse_occupied(out: Path, force: bool, zipped: bool) -> None:
     if not out.exists():
         return
     if not force:
@@ -91,6 +91,9 @@ def _refuse_occupied(out: Path, force: bool) -> None:
             f"{out} is there already; nothing was written. Choose another place, or replace an artefact with "
             "--force."
         )
+    if zipped == out.is_dir():
+        there, asked = ("a folder", "--zip writes a file") if zipped else ("a file", "a folder was asked for")
+        raise UserError(f"{out} is {there}, and {asked}. Choose another place, or move it away.")
     try:
         contents(out, hgad_jax.__version__)
     except UserError as error:
@@ -149,14 +152,14 @@ def _origin(scorer: Scorer, directory: Path) -> card.Origin:
         results = json.loads(files.read_text(path)) if path.exists() else None
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}). Evaluate the run again, or move it away: the model card is then "
-            "without figures."
+            f"{path} cannot be read ({error}). Evaluate the run again, or move it away: the model card is "
+            "then without figures."
         ) from error
     return card.Origin(metadata, day, results)
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the folders of the machine that it was trained on, which are nobody else's business."""
+    """The config without the folders of the machine that trained it, which are nobody else's business."""
     for key in workdir.ANYWHERE:
         _, section, name = key.split(".")
         if isinstance(config.get(section, {}).get(name), str):

@@ -4,7 +4,8 @@ They are cut where a run cuts its own, so that XLA compiles the same and gives t
 batch of images, and the scores of that evidence.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -80,8 +81,20 @@ def _abstract(leaves: Sequence[Any]) -> list[Any]:
     return [abstract_array(*leaf.shape, dtype=leaf.dtype) for leaf in leaves]
 
 
+@contextlib.contextmanager
+def _names_of_files_alone() -> Iterator[None]:
+    """Keeps the folders that this package is installed in out of the programs, which name their source."""
+    before = jax.config.jax_hlo_source_file_canonicalization_regex
+    jax.config.update("jax_hlo_source_file_canonicalization_regex", ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_hlo_source_file_canonicalization_regex", before)
+
+
 def _written(function: Callable, arguments: tuple[Any, ...], platforms: Sequence[str]) -> bytes:
-    program = jax.export.export(jax.jit(function), platforms=list(platforms))(*arguments)
+    with _names_of_files_alone():
+        program = jax.export.export(jax.jit(function), platforms=list(platforms))(*arguments)
     try:
         return bytes(program.serialize())
     except ImportError as error:

@@ -34,8 +34,8 @@ def load(
         raise UserError(f"{place} does not exist. Expected what 'hgad-jax export' wrote.")
     if not is_artefact(place):
         raise UserError(
-            f"{place} is no artefact: it has no manifest.json. Expected what 'hgad-jax export RUN OUT' wrote; "
-            "a run itself is loaded by hgad_jax.Predictor.load."
+            f"{place} is no artefact: it has no manifest.json. Expected what 'hgad-jax export RUN OUT' "
+            "wrote; a run itself is loaded by hgad_jax.Predictor.load."
         )
     host.keep_compiled()
     return Predictor.load(place, classes=classes, threshold=threshold, false_alarm_rate=false_alarm_rate)
