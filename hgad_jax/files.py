@@ -122,14 +122,14 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
+def writing_folder(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path]:
     """A new folder to fill that gets its name when the block ends well, and is gone if it does not.
 
-    What killed processes left of such a folder is removed. A folder that has the name already is replaced: it
-    is for the caller to have asked for that.
+    What killed processes left of such a folder is removed.
 
     Args:
       path: in a folder that exists.
+      replace: a folder that has the name by then; else that is an OSError.
     """
     path = Path(path)
     _remove_leftover_folders(path)
@@ -140,7 +140,7 @@ def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # no locks: nothing will be taken for a leftover
             _lock_descriptor(descriptor, blocking=False)
         yield unfinished
-        if path.is_dir():
+        if replace and path.is_dir():
             before = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
             path.rename(before)
             unfinished.rename(path)

@@ -4,6 +4,7 @@ A program is of a fixed number of images. Any number is cut into such batches, t
 """
 
 import functools
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,15 @@ def refuse_other_platform(platforms: Sequence[str], place: str) -> None:
             f"{place} was exported for {', '.join(platforms)}, and jax computes on {platform()} here. Export "
             f"the run with --platforms={','.join([*platforms, platform()])}, or let jax compute on what it "
             f"was exported for: JAX_PLATFORMS={platforms[0]} in the environment."
+        )
+
+
+def need_flatbuffers(remedy: str) -> None:
+    """Raises a `UserError` with what to do if what jax writes and reads programs with is not installed."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError(
+            f"To write or read an exported program, jax needs the package flatbuffers, which is not there: "
+            f"{remedy}"
         )
 
 
@@ -111,10 +121,6 @@ def scoring_function(
 def _exported(content: bytes, place: str) -> jax.export.Exported:
     try:
         return jax.export.deserialize(bytearray(content))
-    except ImportError as error:
-        raise UserError(
-            "To read an exported program, jax needs the package flatbuffers: pip install flatbuffers"
-        ) from error
     except Exception as error:  # what jax does not read of another version has no type of its own
         raise UserError(
             f"{place}: jax {jax.__version__} does not read its programs ({error}). Install the version of "

@@ -105,9 +105,10 @@ def load_served(
     """
     files = source.contents(path, hgad_jax.__version__)
     model = json.loads(files[MODEL], object_hook=Section)
+    programs.need_flatbuffers("pip install flatbuffers")
     programs.refuse_other_platform(model.platforms, str(path))
     calibration = trees.unpacked(model.calibration, trees.from_bytes(files[CALIBRATION]))
-    weights, config = trees.from_bytes(files[WEIGHTS]), model.config
+    weights, config = trees.from_bytes(files[WEIGHTS], model.weights), model.config
     try:
         choose_threshold(config, threshold, false_alarm_rate)
         mode, transform = classes or config.scoring.classes, transform_of(config.data)
@@ -133,7 +134,7 @@ def load_served(
             str(path),
             sizes=model.batch_sizes,
             tiles=transform.num_tiles,
-            weights=[weights[name] for name in model.weights],
+            weights=list(weights.values()),
             constants=jax.tree.leaves(calibration.constants),
         ),
     )

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -80,11 +81,26 @@ def named_leaves(tree: Any) -> Arrays:
     return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
+def dtypes(arrays: Arrays) -> dict[str, str]:
+    """The type of each array by name, in their order."""
+    return {name: str(array.dtype) for name, array in arrays.items()}
+
+
 def as_bytes(arrays: Arrays) -> bytes:
-    """A safetensors file."""
-    return safetensors.numpy.save(arrays)
+    """A safetensors file; what is bfloat16, which NumPy has not, as uint16 of the same bits."""
+    return safetensors.numpy.save(
+        {name: a.view(np.uint16) if a.dtype == jnp.bfloat16 else a for name, a in arrays.items()}
+    )
 
 
-def from_bytes(content: bytes) -> Arrays:
-    """The arrays of a safetensors file, which was checked before."""
-    return safetensors.numpy.load(content)
+def from_bytes(content: bytes, types: Mapping[str, str] | None = None) -> Arrays:
+    """The arrays of a safetensors file, which was checked before; in the order of `types`, if there are.
+
+    Args:
+      content: of the file.
+      types: what `dtypes` said of them.
+    """
+    arrays = safetensors.numpy.load(content)
+    if types is None:
+        return arrays
+    return {name: arrays[name].view(jnp.dtype(of)) for name, of in types.items()}

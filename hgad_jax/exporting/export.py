@@ -12,6 +12,7 @@ from typing import Any
 import hgad_jax
 from hgad_jax import files
 from hgad_jax.artefact import manifest, trees
+from hgad_jax.artefact.programs import need_flatbuffers
 from hgad_jax.artefact.served import CALIBRATION, CARD, MODEL, WEIGHTS
 from hgad_jax.artefact.source import contents
 from hgad_jax.errors import UserError
@@ -54,6 +55,7 @@ def export(
     """
     directory, out = workdir.local_path(directory), files.expanded(out)
     platforms = _known(platforms)
+    need_flatbuffers("pip install 'hgad_jax[export]'")
     _refuse_occupied(out, force, zipped)
     encoded = None if not to_compare else images.to_compare(None, to_compare, log)
     scorer = load_scorer(directory)
@@ -61,9 +63,11 @@ def export(
     made = _contents(scorer, directory, platforms)
     with files.disk_errors(f"{out} cannot be written", otherwise="choose another place"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with (_written_zip if zipped else _written_folder)(out, made) as unfinished:
+        written = _written_zip(out, made) if zipped else _written_folder(out, made, replace=force)
+        with written as unfinished:
             log(f"comparing it with the run on {len(encoded)} images, in a process of its own")
             found = compare.compared(scorer, unfinished, encoded)
+            _refuse_occupied(out, force, zipped)  # by another export, meanwhile
     size = sum(map(len, made.values()))
     log(
         f"{found.questions} answers compared: scores differ by at most {found.scores:.1g}, maps by "
@@ -116,7 +120,7 @@ def _contents(scorer: Scorer, directory: Path, platforms: Sequence[str]) -> dict
         "evidence_names": list(scorer.evidence_names),
         "config": _without_places(workdir.config_as_json(scorer.config)),
         "calibration": structure,
-        "weights": list(weights),  # in the order that the programs take them in
+        "weights": trees.dtypes(weights),  # in the order that the programs take them in
         "images": origin.metadata["images"],
         "licences": card.licences(scorer.config),
         "versions": versions,
@@ -168,8 +172,8 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _written_folder(out: Path, made: Mapping[str, bytes]) -> Iterator[Path]:
-    with files.writing_folder(out) as folder:
+def _written_folder(out: Path, made: Mapping[str, bytes], *, replace: bool) -> Iterator[Path]:
+    with files.writing_folder(out, replace=replace) as folder:
         for name, content in made.items():
             files.write_atomically(folder / name, content, parents=True)
         yield folder

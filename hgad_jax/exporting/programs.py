@@ -13,7 +13,6 @@ import jax.export
 import numpy as np
 
 from hgad_jax.artefact.programs import SCORES, evidence_kind, file_of
-from hgad_jax.errors import UserError
 from hgad_jax.inference.scorer import Scorer, evidence_of
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs.model import score_function
@@ -21,6 +20,7 @@ from hgad_jax.scoring.constants import of_classes
 from hgad_jax.types import abstract_array
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # that jax exports for
+_LEFT_OUT = "jax_hlo_source_file_canonicalization_regex"  # of the names of source files
 
 
 def exported(scorer: Scorer, sizes: Sequence[int], platforms: Sequence[str]) -> dict[str, bytes]:
@@ -31,9 +31,6 @@ def exported(scorer: Scorer, sizes: Sequence[int], platforms: Sequence[str]) -> 
       sizes: images of a batch that programs are made for: the grouping of images by class in the first layer
         depends on their number, and there is no one program for all.
       platforms: of `PLATFORMS`.
-
-    Raises:
-      UserError: jax lacks what it needs to write programs.
     """
     modes = tuple(scorer.calibration.scores)
     files = {}
@@ -84,20 +81,15 @@ def _abstract(leaves: Sequence[Any]) -> list[Any]:
 @contextlib.contextmanager
 def _names_of_files_alone() -> Iterator[None]:
     """Keeps the folders that this package is installed in out of the programs, which name their source."""
-    before = jax.config.jax_hlo_source_file_canonicalization_regex
-    jax.config.update("jax_hlo_source_file_canonicalization_regex", ".*/")
+    before = getattr(jax.config, _LEFT_OUT)
+    jax.config.update(_LEFT_OUT, ".*/")
     try:
         yield
     finally:
-        jax.config.update("jax_hlo_source_file_canonicalization_regex", before)
+        jax.config.update(_LEFT_OUT, before)
 
 
 def _written(function: Callable, arguments: tuple[Any, ...], platforms: Sequence[str]) -> bytes:
     with _names_of_files_alone():
         program = jax.export.export(jax.jit(function), platforms=list(platforms))(*arguments)
-    try:
-        return bytes(program.serialize())
-    except ImportError as error:
-        raise UserError(
-            "To write a program, jax needs the package flatbuffers: pip install 'hgad_jax[export]'"
-        ) from error
+    return bytes(program.serialize())

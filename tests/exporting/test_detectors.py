@@ -37,7 +37,7 @@ WAYS = {
     "bfloat16": {"backbone__dtype": "bfloat16", "bank__size": 0, "data__detail": 1},
     "given": {"scoring__classes": "given", "bank__size": 0, "data__detail": 1},
     "a score of the map": {"scoring__image_score": "map", "bank__size": 0, "data__detail": 1},
-    "the paper's": {"scoring__pixel_map": "published", "bank__size": 0, "data__detail": 1},
+    "the paper's": {"scoring__pixel_map": "paper", "bank__size": 0, "data__detail": 1},
 }
 
 

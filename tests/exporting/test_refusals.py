@@ -1,10 +1,14 @@
 """What `export` refuses before it computes anything, and what it leaves of what was there."""
 
+import shutil
+
 import pytest
 from trees import add_class, tiny_config
 
+import hgad_jax
 from hgad_jax import files
 from hgad_jax.errors import UserError
+from hgad_jax.exporting import compare
 from hgad_jax.exporting.export import export
 from hgad_jax.exporting.images import to_compare
 from hgad_jax.training.loop import train
@@ -103,9 +107,38 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     (left / "x").write_text("half")
     with files.writing_folder(tmp_path / "a") as folder:
         assert not left.exists()
-        with files.writing_folder(tmp_path / "a") as other:  # of a living one
-            assert folder.exists()
+        with files.writing_folder(tmp_path / "a", replace=True) as other:
+            assert folder.exists(), "it is of a living process"
             (other / "y").write_text("1")
         (folder / "y").write_text("2")
+        with pytest.raises(OSError, match="not empty"), files.writing_folder(tmp_path / "a"):
+            pass
+        assert (tmp_path / "a" / "y").read_text() == "1"
+        shutil.rmtree(tmp_path / "a")
+    with files.writing_folder(tmp_path / "a", replace=True) as folder:
+        (folder / "y").write_text("3")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert (tmp_path / "a" / "y").read_text() == "2"
+    assert (tmp_path / "a" / "y").read_text() == "3"
+
+
+def test_what_is_written_meanwhile_is_not_replaced(place, tmp_path, monkeypatch):
+    compared = compare.compared
+
+    def slowly(*arguments):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("all of it")
+        return compared(*arguments)
+
+    monkeypatch.setattr(compare, "compared", slowly)
+    refused("is there already; nothing was written", place / "run", tmp_path / "out", platforms=["cpu"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "all of it"
+
+
+def test_without_flatbuffers(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    refused(
+        r"needs the package flatbuffers.*pip install 'hgad_jax\[export\]'", place / "run", tmp_path / "out"
+    )
+    with pytest.raises(UserError, match=r"needs the package flatbuffers.*pip install flatbuffers"):
+        hgad_jax.load(place / "model")
