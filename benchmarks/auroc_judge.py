@@ -11,7 +11,7 @@ import numpy as np
 
 from hgad_jax.data import Dataset
 from hgad_jax.data.features import FeatureCache
-from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.geometry import transform_of, visible_boxes
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.errors import UserError
 from hgad_jax.metrics.ranking import auroc
@@ -23,7 +23,6 @@ from hgad_jax.runs.model import (
     cached_features,
     evidence_function,
     score_function,
-    visible_boxes,
 )
 from hgad_jax.scoring.constants import of_classes
 from hgad_jax.training.training_set import TrainingSet, training_set

@@ -97,21 +97,24 @@ def make_score(scorer, size):
         boxes = np.tile([0, 0, size, size], (_PART, 1))
         return combine(*terms, constants, boxes, tiling=tiling, scoring=scorer.config.scoring).image
 
-    def score(terms, constants):
-        count, found = len(terms[0][0]), []
-        for start in range(0, count, _PART):
-            rows = np.minimum(np.arange(start, start + _PART), count - 1)
-            found.append(
-                np.asarray(part(*jax.tree.map(lambda array, rows=rows: array[rows], (terms, constants))))
-            )
-        return np.concatenate(found)[:count]
+    return lambda terms, constants: in_parts(lambda of_part: part(*of_part), (terms, constants))
 
-    return score
+
+def in_parts(function, trees):
+    """A function of trees of `[_PART, ...]` on trees of any length: it is compiled once for all splits."""
+    count, found = len(jax.tree.leaves(trees)[0]), []
+    for start in range(0, count, _PART):
+        rows = np.minimum(np.arange(start, start + _PART), count - 1)
+        found.append(np.asarray(function(jax.tree.map(lambda array, rows=rows: array[rows], trees))))
+    return np.concatenate(found)[:count]
 
 
 def make_fit(scorer):
     """(terms of a class, groups) → (constants, those without each image), as `runs.calibrate` has them."""
     pieces, side = piece_score_function(scorer.config), scorer.transform.working_size
+
+    def pieces_of_part(of_part):
+        return pieces(*of_part, np.tile([0, 0, side, side], (_PART, 1)))
 
     def fit(terms, groups):
         labels = np.zeros(len(terms[0][0]), int)
@@ -119,7 +122,7 @@ def make_fit(scorer):
         without = leave_one_out(*terms, labels, groups=groups)
         if scorer.config.scoring.image_score == OF_MAP:
             return constants, without
-        own = np.asarray(pieces(terms[0], without, np.tile([0, 0, side, side], (len(labels), 1))))
+        own = in_parts(pieces_of_part, (terms[0], without))
         return (
             constants._replace(image=fit_image_constants(own, labels, 1)),
             without._replace(image=leave_one_score_out(own, labels, groups)),

@@ -8,9 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # of what is below, for type checkers
-    from hgad_jax.api import decide, evaluate, predict, train
+    from hgad_jax.api import decide, evaluate, export, predict, train
     from hgad_jax.config import EXPERIMENTS, get_config
     from hgad_jax.errors import Interrupted, UserError
+    from hgad_jax.inference.load import load
     from hgad_jax.inference.prediction_files import Outputs
     from hgad_jax.inference.predictor import Prediction, Predictor
 
@@ -22,6 +23,8 @@ _PUBLIC = {
     "evaluate": "hgad_jax.api",
     "decide": "hgad_jax.api",
     "predict": "hgad_jax.api",
+    "export": "hgad_jax.api",
+    "load": "hgad_jax.inference.load",
     "Predictor": "hgad_jax.inference.predictor",
     "Prediction": "hgad_jax.inference.predictor",
     "Outputs": "hgad_jax.inference.prediction_files",
@@ -41,7 +44,9 @@ __all__ = [
     "__version__",
     "decide",
     "evaluate",
+    "export",
     "get_config",
+    "load",
     "predict",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""Train, evaluate, predict, from Python as from the shell: each core a device, compiled programs kept."""
+"""Train, evaluate, predict, export, from Python as from the shell: compiled programs are kept."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from hgad_jax.detectors import in_fibres
 from hgad_jax.evaluation import decide as decisions
 from hgad_jax.evaluation import evaluate as evaluation
+from hgad_jax.exporting import compare
+from hgad_jax.exporting import export as exporting
 from hgad_jax.inference import predict as prediction
 from hgad_jax.report import decide_page, page
 from hgad_jax.runs import host
@@ -79,6 +81,24 @@ def predict(
     """
     _settle()
     return prediction.predict(workdir, list(map(str, inputs)), out, **settings)
+
+
+def export(workdir: str | Path, out: str | Path, **settings: Any) -> compare.Difference:
+    """Exports a run to a folder or file that `hgad_jax.load` reads, and compares the two.
+
+    Args:
+      workdir: the run's folder.
+      out: folder, or file with `zipped=True`, to make.
+      **settings: keywords of `hgad_jax.exporting.export.export`, such as `platforms`.
+
+    Returns:
+      The largest difference between what the run and what the export says of some images.
+
+    Raises:
+      UserError: something that the user can mend, or they differ; nothing is left then.
+    """
+    host.keep_compiled()  # and not each core a device: an artefact computes on one
+    return exporting.export(workdir, out, **settings)
 
 
 def _settle(batch_size: int | None = None) -> None:

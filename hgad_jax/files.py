@@ -9,16 +9,16 @@ import errno
 import hashlib
 import os
 import re
+import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
-import platformdirs
-
 from hgad_jax.errors import UserError
 
+MANIFEST = "manifest.json"  # of an exported model: its files, in a folder that is no run
 _CACHE = "HGAD_JAX_CACHE"  # in the environment
 _REASONS = {  # what was found, and what helps
     errno.ENOSPC: ("the disk is full", "Make room there"),
@@ -61,8 +61,9 @@ def cache_root() -> Path:
 
 
 def default_cache_root() -> Path:
-    """`hgad_jax` in the user's cache folder, `$XDG_CACHE_HOME` or `~/.cache` on Linux."""
-    return platformdirs.user_cache_path("hgad_jax", appauthor=False)
+    """`hgad_jax` in the user's caches: `$XDG_CACHE_HOME` or `~/.cache`, on a Mac `~/Library/Caches`."""
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return expanded(os.environ.get("XDG_CACHE_HOME", "").strip() or usual) / "hgad_jax"
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -116,8 +117,55 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
         for path in left:
             # Left alone: a living writer's, another user's, and all where there are no locks.
             with contextlib.suppress(OSError), open(path, "r+b") as file:
-                if filelock.lock_descriptor(file.fileno(), blocking=False):
+                if _lock_descriptor(file.fileno(), blocking=False):
                     os.unlink(path)
+
+
+@contextlib.contextmanager
+def writing_folder(path: str | os.PathLike, *, replace: bool = False) -> Iterator[Path]:
+    """A new folder to fill that gets its name when the block ends well, and is gone if it does not.
+
+    What killed processes left of such a folder is removed.
+
+    Args:
+      path: in a folder that exists.
+      replace: a folder that has the name by then; else that is an OSError.
+    """
+    path = Path(path)
+    _remove_leftover_folders(path)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    unfinished.mkdir()
+    descriptor = os.open(unfinished, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # no locks: nothing will be taken for a leftover
+            _lock_descriptor(descriptor, blocking=False)
+        yield unfinished
+        if replace and path.is_dir():
+            before = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+            path.rename(before)
+            unfinished.rename(path)
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftover_folders(path: Path) -> None:
+    """Of those that were to become `path`, the ones that no living process fills."""
+    pattern = rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.tmp"
+    with contextlib.suppress(OSError):
+        for left in [p for p in path.parent.iterdir() if p.is_dir() and re.fullmatch(pattern, p.name)]:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(left, os.O_RDONLY)
+                try:
+                    if _lock_descriptor(descriptor, blocking=False):
+                        shutil.rmtree(left, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def _unfinished(path: Path) -> BinaryIO:
@@ -125,7 +173,7 @@ def _unfinished(path: Path) -> BinaryIO:
     while True:
         file = open(path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp"), "xb")  # noqa: SIM115
         with contextlib.suppress(OSError):  # no locks: nothing will be taken for a leftover
-            mine = filelock.lock_descriptor(file.fileno(), blocking=False)
+            mine = _lock_descriptor(file.fileno(), blocking=False)
             if not mine or not os.fstat(file.fileno()).st_nlink:  # taken for a leftover before it was locked
                 file.close()
                 continue
@@ -157,9 +205,15 @@ def locked(
         yield held
 
 
+def _lock_descriptor(descriptor: int, *, blocking: bool) -> bool:
+    import filelock  # here, since where a model is only loaded nothing is locked
+
+    return filelock.lock_descriptor(descriptor, blocking=blocking)
+
+
 def _lock(file: BinaryIO, path: str | os.PathLike, *, blocking: bool) -> bool:
     try:
-        return filelock.lock_descriptor(file.fileno(), blocking=blocking)
+        return _lock_descriptor(file.fileno(), blocking=blocking)
     except OSError as error:
         raise OSError(errno.ENOLCK, error.strerror, os.fspath(path)) from error
 

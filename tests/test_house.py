@@ -15,14 +15,15 @@ MODULES = {
 # Lowest first: a room may import from those above it in this list only, and rooms of one line not each other.
 FLOORS = (
     ("errors",),
-    ("files", "mistyped", "precision", "progress_bar", "types"),
+    ("files", "mistyped", "precision", "progress_bar", "shapes", "types"),
     ("disk", "exit_status", "resize"),
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),
     ("config",),
     ("runs",),
+    ("artefact",),
     ("inference", "training"),
-    ("evaluation",),
+    ("evaluation", "exporting"),
     ("report",),
     ("api",),
     ("cli",),

@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": Command("evaluate", "measure a trained detector on a dataset's test images"),
     "decide": Command("decide", "choose a threshold: what each rate of false alarms promises and costs"),
     "predict": Command("predict", "score new images: decisions, heat maps, outlines"),
+    "export": Command("export", "put a trained run into one folder or file, for a line"),
     "prepare": Command("prepare", "store a dataset of the papers ahead of training"),
     "fetch": Command("fetch", "download a backbone's weights"),
     "list": Command(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hgad_jax.data import own, prepare
 from hgad_jax.data.records import Dataset, Record, fingerprint
 from hgad_jax.data.selection import select_class
 from hgad_jax.errors import UserError
@@ -11,6 +10,8 @@ __all__ = ["Dataset", "Record", "fingerprint", "load_dataset"]
 
 
 def _load_prepared(config: Any) -> Dataset:
+    from hgad_jax.data import prepare
+
     options = prepare.Options(
         root=config.root,
         prepared_dir=config.prepared_dir,
@@ -19,9 +20,6 @@ def _load_prepared(config: Any) -> Dataset:
         split_seed=config.split_seed,
     )
     return prepare.load(config.name, options)
-
-
-_LOADERS = {"folder": own.load, **dict.fromkeys(prepare.NAMES, _load_prepared)}
 
 
 def load_dataset(config: Any) -> Dataset:
@@ -34,10 +32,14 @@ def load_dataset(config: Any) -> Dataset:
     Raises:
         UserError: an unknown name, or whatever is amiss with the images.
     """
-    if config.name not in _LOADERS:
+    # Here, since where a model is only loaded there is nothing to list images with.
+    from hgad_jax.data import own, prepare
+
+    loaders = {"folder": own.load, **dict.fromkeys(prepare.NAMES, _load_prepared)}
+    if config.name not in loaders:
         raise UserError(
             f"config.data.name is '{config.name}', which is no known dataset; known are "
-            f"{', '.join(sorted(_LOADERS))}. For your own images: --config.data.name=folder "
+            f"{', '.join(sorted(loaders))}. For your own images: --config.data.name=folder "
             "--config.data.root=DIR"
         )
-    return select_class(_LOADERS[config.name](config), config.class_name)
+    return select_class(loaders[config.name](config), config.class_name)

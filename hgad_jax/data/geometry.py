@@ -5,6 +5,7 @@ pixels. A *working square* of W×W pixels holds the image; without tiles it is w
 it is cut into overlapping squares of S×S (see `tiles`).
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +148,17 @@ def valid_region(transform: Transform, image_size: tuple[int, int]) -> Box:
     """
     side = transform.working_size
     return placement(transform, image_size).within(Box(0, 0, side, side))
+
+
+def visible_boxes(transform: Transform, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Where images lie in the working square: int32 `[N, 4]` of top, left, height and width, pixels.
+
+    Args:
+      transform: of the run.
+      sizes: height and width of each image, pixels.
+    """
+    boxes = [valid_region(transform, size) for size in sizes]
+    return np.array(boxes, np.int32).reshape(-1, 4)
 
 
 def map_to_image(anomaly_map: np.ndarray, transform: Transform, image_size: tuple[int, int]) -> np.ndarray:

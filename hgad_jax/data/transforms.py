@@ -5,10 +5,10 @@ Normalisation belongs to the backbone and is not done here.
 """
 
 import functools
+import logging
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 from PIL import Image, ImageChops
 
 from hgad_jax.data.decode import Decoded, ImageLike, decode, image_size, name_of
@@ -30,6 +30,17 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+_warned: set[str] = set()
+
+
+def warn_once(message: str, *arguments: object) -> None:
+    """Logs a warning; the same one, of whatever image, not a second time in this process."""
+    if message not in _warned:
+        _warned.add(message)
+        # Of absl, whose verbosity the commands set, and which is not there where a model is only loaded.
+        logging.getLogger("absl").warning(message, *arguments)
 
 
 class Loaded(NamedTuple):
@@ -178,10 +189,8 @@ def _eight_bit(decoded: Decoded, transform: Transform, image: ImageLike) -> tupl
         return decoded.pixels, 0
     values, clipped = to_eight_bits(decoded.pixels, transform, name_of(image))
     if clipped:
-        logging.log_first_n(
-            logging.WARNING,
+        warn_once(
             "%s: %d of %d values are %s; they are taken for it. Other images may have some too.",
-            1,
             *(name_of(image), clipped, values.size, beyond(transform)),
         )
     return Image.fromarray(values), clipped
@@ -213,10 +222,8 @@ def _part_seen(box: Box, size: tuple[int, int], side: int) -> tuple[float, float
 def _warn_of_cut(transform: Transform, size: tuple[int, int], image: ImageLike) -> None:
     cut = cut_fraction(transform, size)
     if cut > CUT_WARNING:
-        logging.log_first_n(
-            logging.WARNING,
+        warn_once(
             "%s: short_side_crop cuts %.0f %% of it away (%d×%d pixels), and defects there will not be seen; "
             "other images may be cut too. --config.data.resize=squash or letterbox keeps all of an image.",
-            1,
             *(name_of(image), 100 * cut, size[1], size[0]),
         )

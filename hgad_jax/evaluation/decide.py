@@ -91,7 +91,7 @@ def decide(
     if wanted and not labelled.anomalous.any():
         raise UserError(
             "Costs need labelled images with defects to tell what is missed, and there are none: run "
-            "hgad-jax eval first, or give its table with --scores."
+            "eval first, or give its table with --scores."
         )
     found = _decided(scorer, labelled, wanted)
     for line in (*lines(found), *found.now):
@@ -164,7 +164,7 @@ def lines(found: Decided) -> list[str]:
         ]
         own = [*heads, *(["cost a part"] if name in found.recommended else [])]
         widths = [max(len(head), *(len(row[i]) for row in cells)) for i, head in enumerate(own)]
-        result.append(name if found.labelled else f"{name} (no labelled images: run hgad-jax eval)")
+        result.append(name if found.labelled else f"{name} (no labelled images: run eval)")
         result += [
             "  "
             + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[: len(own)], widths, strict=True))
@@ -223,7 +223,7 @@ def _one_of(path: Path, number: int, row: Mapping[str, str], column: str, known:
     if row.get(column) not in known:
         raise UserError(
             f"'{path}', row {number}: {column} is {row.get(column)!r}, expected one of "
-            f"{', '.join(map(repr, known))}. The table is that of hgad-jax eval, with the columns "
+            f"{', '.join(map(repr, known))}. The table is that of eval, with the columns "
             f"{','.join(COLUMNS)}."
         )
     return known[row[column]]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hgad_jax import files
+from hgad_jax.artefact.served import Served
 from hgad_jax.data.pipeline import threaded
 from hgad_jax.data.transforms import load
 from hgad_jax.data.white_level import beyond
@@ -66,7 +67,7 @@ def predict(
     """Scores images and writes `scores.csv`, and what else is asked for, to a folder.
 
     Args:
-      directory: of the trained run.
+      directory: of the trained run, or of what was exported of it.
       inputs: files, folders, patterns.
       out: folder for the results; images that are in its `scores.csv` already and have not changed since are
         not scored again.
@@ -93,6 +94,11 @@ def predict(
     )
     class_id = predictor.class_id(class_name)
     if best_f1:
+        if isinstance(predictor.scorer, Served):
+            raise UserError(
+                f"--threshold={F1_MAX} needs the run and its dataset; {directory} is what was exported of "
+                "one. Give the run, or a number."
+            )
         thresholds = f1_max_thresholds(predictor.scorer, directory, log, root=root)
         predictor = predictor._replace(decision=predictor.decision._replace(thresholds=thresholds))
     _announce(predictor, listed, log)

@@ -3,23 +3,28 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
+from hgad_jax.artefact.served import Served, load_served
+from hgad_jax.artefact.source import is_artefact
 from hgad_jax.data.geometry import map_to_image
 from hgad_jax.data.tiles import cut
 from hgad_jax.data.transforms import ImageLike, load
 from hgad_jax.errors import UserError
+from hgad_jax.files import expanded
 from hgad_jax.inference.finite import refuse_not_finite
 from hgad_jax.inference.regions import Region, regions
-from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.scoring.classes import class_probability
 from hgad_jax.scoring.decision import Decision, Setting
 from hgad_jax.scoring.judged import Judged, judge
-from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.scored import Scores
 from hgad_jax.scoring.threshold import Threshold
+
+if TYPE_CHECKING:  # it needs all that training does, an artefact does not
+    from hgad_jax.inference.scorer import Scorer
 
 
 class Prediction(NamedTuple):
@@ -69,12 +74,12 @@ class Predictor(NamedTuple):
     """A trained model with the thresholds it decides by, for each class.
 
     Attributes:
-      scorer: the model.
+      scorer: the model, of a run or of an artefact.
       decision: on images whose class comes from where the scorer's mode says; those whose class is named
         have their own, `scorer.given`.
     """
 
-    scorer: Scorer
+    scorer: "Scorer | Served"
     decision: Decision
 
     @classmethod
@@ -86,10 +91,10 @@ class Predictor(NamedTuple):
         threshold: Setting = None,
         false_alarm_rate: Setting = None,
     ) -> "Predictor":
-        """Restores the newest checkpoint of a run.
+        """Restores the newest checkpoint of a run, or what `hgad-jax export` made of one.
 
         Args:
-          directory: of the run.
+          directory: of the run, or of the artefact.
           classes: "inferred", "mixture" or "given"; None for the config's.
           threshold: "tail", "conformal" or a number; for some classes such as "screw=5.5", several with a
             comma between, or a mapping; None for the config's.
@@ -99,9 +104,14 @@ class Predictor(NamedTuple):
         Raises:
           UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none.
         """
-        scorer = load_scorer(
-            directory, classes=classes, threshold=threshold, false_alarm_rate=false_alarm_rate
-        )
+        settings = {"classes": classes, "threshold": threshold, "false_alarm_rate": false_alarm_rate}
+        place = expanded(directory)
+        if is_artefact(place):
+            scorer = load_served(place, **settings)
+            return cls(scorer, scorer.decision)
+        from hgad_jax.inference.scorer import load_scorer
+
+        scorer = load_scorer(directory, **settings)
         return cls(scorer, scorer.decision)
 
     def __call__(
@@ -167,14 +177,14 @@ class Predictor(NamedTuple):
         else:
             images = np.stack(batch)
         ids = None if class_id is None else np.full(len(images), class_id, np.int32)
-        evidence = scorer.evidence(images, ids)
         boxes = scorer.boxes([*sizes, *[sizes[-1]] * (len(batch) - count)])
-        scores = jax.device_get(scorer.calibrated(evidence, boxes))
+        scored = jax.device_get(scorer.scored(images, ids, boxes))
+        scores = scored.scores
         names = names or [f"image {i + 1} of {count}" for i in range(count)]
         refuse_not_finite(names, scores.image[:count], scores.strangeness[:count], scores.maps[:count])
         tiles = scorer.transform.num_tiles
-        class_ids = np.asarray(evidence.class_ids)[::tiles]
-        log_prob = np.asarray(evidence.class_log_prob, np.float64)
+        class_ids = np.asarray(scored.class_ids)[::tiles]
+        log_prob = np.asarray(scored.class_log_prob, np.float64)
         log_prob = log_prob.reshape(len(batch), tiles, -1).sum(1)
         probabilities = class_probability(log_prob, scorer.calibration.temperature)
         decision = scorer.given if class_id is not None and scorer.mode != "given" else self.decision

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hgad_jax.backbones.levels import Levels
-from hgad_jax.data.geometry import Transform, transform_of
+from hgad_jax.data.geometry import Transform, transform_of, visible_boxes
 from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.runs import checkpoints, choice, provenance, workdir
@@ -22,7 +22,6 @@ from hgad_jax.runs.model import (
     build_model,
     map_sizes,
     score_function,
-    visible_boxes,
 )
 from hgad_jax.runs.pseudo_classes import regrouped
 from hgad_jax.scoring.calibration import Calibration, GoodScores
@@ -30,9 +29,9 @@ from hgad_jax.scoring.constants import of_classes
 from hgad_jax.scoring.decision import Decision, Setting, choose, decide
 from hgad_jax.scoring.evidence import names_of
 from hgad_jax.scoring.published import PublishedScore
-from hgad_jax.scoring.scores import Scores
+from hgad_jax.scoring.scored import Scored, Scores
 
-__all__ = ["Scorer", "Scores", "load_scorer"]
+__all__ = ["Scorer", "Scores", "evidence_of", "load_scorer", "with_mode"]
 
 
 class Scorer(NamedTuple):
@@ -54,10 +53,12 @@ class Scorer(NamedTuple):
         are those of images whose class is given: their likelihood is under that class in every mode.
       features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
       calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
-        lie in the working square (`model.visible_boxes`); None: everywhere.
+        lie in the working square (`geometry.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
       published: how the detector's paper scores images.
       evidence_names: what the pieces of evidence are whose scores `Scores.pieces` has.
+      model: what it is built of.
+      weights: of the backbone, the detector's parameters and its constants: what `evidence_of` takes first.
       latents: (uint8 images, class ids) → standardised latents per level `[B·n², h, w, C]`; jitted. None for
         detectors without a normal base distribution.
       regrouped: Dataset → Dataset with the run's pseudo-classes, if it made any.
@@ -79,7 +80,14 @@ class Scorer(NamedTuple):
     regrouped: Callable
     published: PublishedScore
     evidence_names: tuple[str, ...]
+    model: Model
+    weights: tuple[Any, Any, Any]
     latents: Callable | None
+
+    def scored(self, images: np.ndarray, class_ids: np.ndarray | None, boxes: np.ndarray | None) -> Scored:
+        """Evidence and scores of B images; the arguments are those of `evidence` and `calibrated`."""
+        evidence = self.evidence(images, class_ids)
+        return Scored(self.calibrated(evidence, boxes), evidence.class_ids, evidence.class_log_prob)
 
     def boxes(self, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
         """`visible_boxes` of images of these heights and widths."""
@@ -111,10 +119,11 @@ def load_scorer(
     choice.apply(config, directory)
     choose(config, threshold=threshold, false_alarm_rate=false_alarm_rate)
     names, step, model, restored, good_names = _restored(directory, config)
+    weights = model.levels.variables, restored["params"], restored["constants"]
     mode, transform = classes or config.scoring.classes, transform_of(config.data)
     calibration = restored["calibration"]
     decision = decide(calibration, config, mode, names)
-    from_images, from_features = _evidence(model, restored, mode, transform)
+    from_images, from_features = _evidence(model, weights, mode, transform)
     return Scorer(
         config,
         names,
@@ -132,11 +141,24 @@ def load_scorer(
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
         published=model.detector.published,
         evidence_names=names_of(config.scoring, model.levels.names, len(map_sizes(model))),
+        model=model,
+        weights=weights,
         latents=_latents(model, restored),
     )
 
 
 _Restored = tuple[tuple[str, ...], int, Model, dict[str, Any], tuple[str, ...]]
+
+
+def with_mode(scorer: Scorer, mode: str) -> Scorer:
+    """The same model with images' classes from elsewhere, and the thresholds for that."""
+    from_images, from_features = _evidence(scorer.model, scorer.weights, mode, scorer.transform)
+    return scorer._replace(
+        mode=mode,
+        decision=decide(scorer.calibration, scorer.config, mode, scorer.classes),
+        evidence=from_images,
+        features_evidence=from_features,
+    )
 
 
 def _restored(directory: Path, config: Any) -> _Restored:
@@ -168,29 +190,39 @@ def _restored_at(manager, step: int, config: Any, build: Callable[[int], Model])
     return names, step, model, restored, good_names
 
 
-def _evidence(
-    model: Model, restored: dict[str, Any], mode: str, transform: Transform
-) -> tuple[Callable, Callable]:
-    # Weights are arguments: as constants of the program they would be compiled into it.
-    weights = restored["params"], restored["constants"]
+def evidence_of(model: Model, mode: str, transform: Transform) -> Callable:
+    """Pure (weights, uint8 images, class ids or None) → `Evidence`, of a mode (see `Scorer`)."""
+    look = _look(model, mode, transform)
 
+    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
+        return look(params, constants, model.levels.apply(variables, images), class_ids)
+
+    return look_at_images
+
+
+def _look(model: Model, mode: str, transform: Transform) -> Callable:
     def look(params, constants, features, class_ids) -> Evidence:
         mix_classes = mode == "mixture" and class_ids is None
         if class_ids is None and transform.tiles > 1 and model.num_classes > 1:
             class_ids = _class_of_image(model, params, constants, features, transform.num_tiles)
         return model.detector.evidence(params, constants, features, class_ids, mix_classes=mix_classes)
 
-    def look_at_images(variables, params, constants, images, class_ids) -> Evidence:
-        return look(params, constants, model.levels.apply(variables, images), class_ids)
+    return look
 
+
+def _evidence(
+    model: Model, weights: tuple[Any, Any, Any], mode: str, transform: Transform
+) -> tuple[Callable, Callable]:
+    # Weights are arguments: as constants of the program they would be compiled into it.
+    look_at_images, look = evidence_of(model, mode, transform), _look(model, mode, transform)
     of_images = per_image(look_at_images, replicated=3, together=transform.num_tiles)
     of_features = per_image(look, replicated=2, together=transform.num_tiles)
 
     def from_images(images, class_ids=None) -> Evidence:
-        return of_images(model.levels.variables, *weights, images, class_ids)
+        return of_images(*weights, images, class_ids)
 
     def from_features(features, class_ids=None) -> Evidence:
-        return of_features(*weights, tuple(features), class_ids)
+        return of_features(*weights[1:], tuple(features), class_ids)
 
     return from_images, from_features
 

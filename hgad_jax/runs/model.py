@@ -1,6 +1,6 @@
 """What training, evaluation and prediction build from a config in the same way."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from hgad_jax import backbones, detectors
 from hgad_jax.backbones.levels import Levels, feature_levels
 from hgad_jax.data import Dataset, contents, load_dataset
 from hgad_jax.data.features import FeatureCache, open_or_build
-from hgad_jax.data.geometry import Transform, transform_of, valid_region
+from hgad_jax.data.geometry import Transform, transform_of
 from hgad_jax.data.records import Record, image_name
 from hgad_jax.data.screen import screened
 from hgad_jax.data.tiles import tile_boxes, tile_window
@@ -137,17 +137,6 @@ def cached_features(
         log=log,
         any_process=processes.any_of if several else None,
     )
-
-
-def visible_boxes(transform: Transform, sizes: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Where images lie in the working square: int32 `[N, 4]` of top, left, height and width, pixels.
-
-    Args:
-      transform: of the run.
-      sizes: height and width of each image, pixels.
-    """
-    boxes = [valid_region(transform, size) for size in sizes]
-    return np.array(boxes, np.int32).reshape(-1, 4)
 
 
 def sizes_needed(transform: Transform, images: Sequence[ImageLike]) -> list[tuple[int, int]]:

@@ -49,6 +49,8 @@ def local_path(directory: str | Path, *, to_train: bool = False) -> Path:
             f"Storage FUSE for example, and give the folder: --workdir=/mnt/{scheme}/{rest} (docs/tpu.md)."
         )
     path = files.expanded(directory)
+    if to_train:
+        _refuse_artefact(path)
     for pattern, found in (_NOT_READ | _NOT_WRITTEN if to_train else _NOT_READ).items():
         if re.search(pattern, str(path)):
             raise UserError(
@@ -162,6 +164,7 @@ def load_config(workdir: Path) -> Config:
       UserError: no run there, or its config cannot be read.
     """
     path = workdir / CONFIG_FILE
+    _refuse_artefact(workdir)
     if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE}. Is --workdir that of train.py?")
     try:
@@ -182,6 +185,14 @@ def load_config(workdir: Path) -> Config:
             "it back or choose another --workdir."
         ) from error
     return config
+
+
+def _refuse_artefact(workdir: Path) -> None:
+    if (workdir / files.MANIFEST).exists():
+        raise UserError(
+            f"{workdir} holds what was exported of a run, which predict and hgad_jax.load take. To evaluate, "
+            "to export or to train in, give the folder of the run itself."
+        )
 
 
 def differences(

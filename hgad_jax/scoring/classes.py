@@ -9,10 +9,10 @@ of the images that are said to be of their class with 80 %, about 80 % are.
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import log_softmax
 
+from hgad_jax.shapes import Float, Int
 from hgad_jax.types import Array, Scalar
 
 _LOG_RANGE = (-2.0, 20.0)  # of the temperature: from a seventh to half a billion

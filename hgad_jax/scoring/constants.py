@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
 
+from hgad_jax.shapes import Float, Int
 from hgad_jax.types import Array, abstract_array
 
 # Weight of the level's pooled variance in a position's, in images: a position's own variance, from a few

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from hgad_jax.scoring.tail import Tail, fit_tails, rates_above, standing_apart
 from hgad_jax.scoring.threshold import FEWEST
+from hgad_jax.shapes import Bool, Float, Int
 
 
 class Good(NamedTuple):

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from hgad_jax.scoring.decision import Decision
 from hgad_jax.scoring.good import p_value
 from hgad_jax.scoring.threshold import normalized
+from hgad_jax.shapes import Bool, Float, Int
 
 REJECT, WARN = "reject", "warn"
 UNKNOWNS = (REJECT, WARN)

@@ -13,16 +13,10 @@ from hgad_jax.scoring.combination import COMBINATIONS, by_level, by_position
 from hgad_jax.scoring.constants import Constants, TermConstants
 from hgad_jax.scoring.evidence import IMAGE_SCORES, OF_MAP, Piece, pieces_of
 from hgad_jax.scoring.maps import image_score, inside, quantile, smooth
+from hgad_jax.scoring.scored import Scores
 from hgad_jax.types import Array
 
-
-class Scores(NamedTuple):
-    """Calibrated scores of a batch; each image's depend on that image alone."""
-
-    image: jax.Array  # [B]
-    maps: jax.Array  # [B, W, W], for pixels
-    strangeness: jax.Array  # [B], how anomalous even the most ordinary part of the image is
-    pieces: jax.Array  # [B, P], standardised image scores of pieces of evidence; P is 0 with scores of a map
+__all__ = ["Scores", "Tiling", "blend", "combine", "piece_scores", "strangeness"]
 
 
 class Tiling(NamedTuple):

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import stats
 
 from hgad_jax.scoring.threshold import CONFIDENCE, FEWEST, Threshold, conformal_threshold
+from hgad_jax.shapes import Bool, Float
 
 _SHARE = 0.25  # of the scores that are the tail
 _LEAST = 8.0  # witnesses in it, where there are as many
@@ -62,7 +61,7 @@ def fit_tails(scores: Sequence[np.ndarray], weights: Sequence[np.ndarray], *, se
     log_likelihood = [
         _log_likelihood(excess, weight) for _, excess, weight, _, _ in parts
     ]  # [shapes, scales]
-    of_shape = stats.norm.logpdf(_SHAPES, scale=_SHAPE_DEVIATION)
+    of_shape = -0.5 * (_SHAPES / _SHAPE_DEVIATION) ** 2
     of_shape = of_shape + sum(np.logaddexp.reduce(grid, axis=1) for grid in log_likelihood)
     probability = np.exp(of_shape - np.logaddexp.reduce(of_shape))
     rng = np.random.default_rng(seed)

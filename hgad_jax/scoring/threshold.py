@@ -12,11 +12,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
-from scipy import stats
-from sklearn.metrics import precision_recall_curve
+from scipy.special import betaincinv
 
 from hgad_jax.errors import UserError
+from hgad_jax.shapes import Bool, Float, Num
 from hgad_jax.types import Array
 
 CONFIDENCE = 0.95  # of the intervals
@@ -135,6 +134,9 @@ def f1_max_threshold(
             f"An F1-max threshold needs labelled images of both kinds, found {np.sum(~anomalous)} good and "
             f"{np.sum(anomalous)} defective ones. Add the other kind, or use the conformal threshold."
         )
+    # Here, since where a model is only loaded there is none.
+    from sklearn.metrics import precision_recall_curve
+
     scores = np.asarray(scores, np.float64)
     precision, recall, values = precision_recall_curve(anomalous, scores)
     total = precision + recall
@@ -194,5 +196,5 @@ def _images(threshold: Threshold) -> str:
 
 def _beta_interval(a: float, b: float) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
-    low, high = stats.beta.ppf([tail, 1 - tail], a, b)
+    low, high = betaincinv(a, b, [tail, 1 - tail])
     return float(low), float(high)

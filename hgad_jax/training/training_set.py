@@ -7,11 +7,11 @@ import numpy as np
 
 from hgad_jax.data import Dataset, Record
 from hgad_jax.data.features import FeatureCache
-from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.geometry import transform_of, visible_boxes
 from hgad_jax.data.records import image_name
 from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
-from hgad_jax.runs.model import Model, sizes_needed, visible_boxes
+from hgad_jax.runs.model import Model, sizes_needed
 
 READ = 32  # images at a time from the cache, outside of training steps
 
@@ -25,7 +25,7 @@ class TrainingSet(NamedTuple):
     held_out: np.ndarray  # likewise; all tiles of an image are on one side
     records: list[Record]  # the images trained on
     test: tuple[Record, ...]  # for the stability report alone
-    boxes: np.ndarray  # [images held out, 4], see `model.visible_boxes`
+    boxes: np.ndarray  # [images held out, 4], see `geometry.visible_boxes`
     split: str = ""  # digest of which images are held out
     groups: np.ndarray = np.zeros(0, np.int32)  # [images held out], near-duplicates have the same number
     names: tuple[str, ...] = ()  # of the images held out

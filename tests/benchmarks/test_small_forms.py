@@ -10,6 +10,7 @@ import sys
 import pytest
 from trees import PYTHON, ROOT, TINY, add_class, tiny_config
 
+from hgad_jax.exporting.export import export
 from hgad_jax.training.loop import train
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -27,6 +28,7 @@ COVERED = {
     "benchmarks/flops.py": "benchmarks/test_small_forms.py",
     "benchmarks/flow.py": "benchmarks/test_small_forms_torch.py",
     "benchmarks/flow_products.py": "benchmarks/test_small_forms.py",
+    "benchmarks/latency.py": "benchmarks/test_small_forms.py",
     "benchmarks/input.py": "benchmarks/test_input_benchmark.py",
     "benchmarks/metrics.py": "benchmarks/test_metrics_benchmark.py",
     "benchmarks/time_to_auroc.py": "benchmarks/test_small_forms.py",
@@ -62,14 +64,28 @@ def finished(tmp_path_factory):
 
 def test_false_alarms_are_counted(finished):
     out = run("false_alarms.py", f"--workdir={finished}", "--splits=3", "--size=16", "--rates=0.2")
-    found = json.loads(out.splitlines()[-1])["brick/0.2"]["left_out"]
-    assert 0 < found["promised"] < 1
-    assert 0 <= found["observed"] <= 1
+    found = json.loads(out.splitlines()[-1])
+    assert set(found) == {f"brick/0.2/{kind}" for kind in ("conformal", "naive")}, "too few for a tail"
+    for of_kind in found.values():
+        assert 0 < of_kind["promised"] < 1
+        assert 0 <= of_kind["observed"] <= 1
 
 
 def test_combinations_are_compared(finished):
     out = run("combination.py", f"--workdir={finished}")
     assert "| log_exponential |" in out
+
+
+def test_the_latency_of_a_run_and_its_export(finished, tmp_path):
+    export(finished, tmp_path / "model", log=lambda line: None)
+    out = run("latency.py", f"--run={finished}", f"--artefact={tmp_path / 'model'}", "--rounds=3")
+    found = json.loads(out.splitlines()[-1])
+    for side in ("run", "artefact"):
+        stages = found[side]
+        assert stages.keys() == {"decode", "transform", "model", "decision", "whole"}
+        assert all(0 <= of["p50"] <= of["p95"] <= of["p99"] for of in stages.values())
+        assert stages["model"]["p50"] < stages["whole"]["p50"]
+        assert all(start["seconds"] > 0 < start["megabytes"] for start in found["start"][side].values())
 
 
 def test_the_flows_products_are_timed():

@@ -249,9 +249,7 @@ def test_short_side_crop_is_torchvisions_resize_and_center_crop(height, width):
 
 def test_a_crop_of_more_than_a_tenth_is_said_loudly_once(tmp_path, monkeypatch):
     lines = []
-    monkeypatch.setattr(
-        transforms.logging, "log_first_n", lambda level, message, n, *args: lines.append(message % args)
-    )
+    monkeypatch.setattr(transforms, "warn_once", lambda message, *args: lines.append(message % args))
     crop = Transform(32, resize="short_side_crop")
     load_image(np.zeros((100, 109), np.uint8), crop)
     assert not lines

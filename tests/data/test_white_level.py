@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from trees import add_class, save, tiny_config
 
-from hgad_jax.data import white_level
+from hgad_jax.data import transforms, white_level
 from hgad_jax.data.__main__ import main
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.screen import screened
@@ -94,9 +94,7 @@ def test_without_a_range_they_are_refused_with_the_key(dtype, name):
 
 def test_the_range_is_told_when_values_are_clipped(monkeypatch):
     lines = []
-    monkeypatch.setattr(
-        "absl.logging.log_first_n", lambda level, message, n, *args: lines.append(message % args)
-    )
+    monkeypatch.setattr(transforms, "warn_once", lambda message, *args: lines.append(message % args))
     assert load(np.full((2, 3), 2000, np.uint16), Transform(2, white_level=1023)).clipped == 6
     assert "6 of 6 values are above the white level 1023" in lines[0]
     assert load(np.full((2, 3), 2.0), Transform(2, value_range=(0.0, 1.0))).clipped == 6

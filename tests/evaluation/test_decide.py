@@ -172,7 +172,7 @@ def test_costs_that_are_none(run, costs, message):
 def test_without_labelled_images_the_promise_stands_alone(run):
     shutil.rmtree(run / "eval")
     found, said = told(run)
-    assert "no labelled images: run hgad-jax eval" in said
+    assert "no labelled images: run eval" in said
     assert found.tables["brick"][0]["miss_rate"] is None
     with pytest.raises(UserError, match="Costs need labelled images with defects"):
         decide(run, costs=COSTS, log=lambda line: None)

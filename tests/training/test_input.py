@@ -63,7 +63,7 @@ def test_training_with_corrupt_images_skipped_is_training_without_them(data, tmp
     assert any(line.startswith("Left out 5 of 41 images that cannot be used: ") for line in lines), lines
     same(state.params, plain.params)
     found = evaluate(tmp_path / "skipped", log=lambda line: None)
-    assert found == expected
+    assert found | {"training": None} == expected | {"training": None}, "but for the time it took"
 
 
 def test_an_image_that_breaks_between_check_and_reading_is_named(data, tmp_path, monkeypatch):
