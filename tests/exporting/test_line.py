@@ -22,9 +22,14 @@ print(hgad_jax.__file__, found.score, found.anomalous, found.class_name, found.m
 """
 
 
+def alone():
+    """The environment of a user: whatever is found beside this checkout is not for the line."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "XLA_FLAGS")}
+
+
 def pip(python, *arguments):
     done = subprocess.run(
-        [str(python), "-m", "pip", "-q", *arguments], capture_output=True, text=True, cwd=ROOT
+        [str(python), "-m", "pip", "-q", *arguments], capture_output=True, text=True, cwd=ROOT, env=alone()
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -43,10 +48,9 @@ def test_a_line_with_jax_and_little_else(tmp_path):
     pip(python, "install", *versions)
     pip(sys.executable, "wheel", "--no-deps", "-w", str(tmp_path / "wheel"), str(ROOT))
     pip(python, "install", "--no-deps", *map(str, (tmp_path / "wheel").glob("*.whl")))
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "XLA_FLAGS")}
     done = subprocess.run(
         [str(python), "-c", CODE, str(tmp_path / "model.zip"), str(image)],
-        env=environment,
+        env=alone(),
         cwd=tmp_path,
         capture_output=True,
         text=True,
