@@ -22,7 +22,7 @@ FLOORS = (
     ("config",),
     ("runs",),
     ("inference", "training"),
-    ("evaluation",),
+    ("evaluation", "serving"),
     ("report",),
     ("api",),
     ("cli",),

@@ -22,6 +22,8 @@ COMMANDS = {
     "train": Command("train", "train a detector, or go on training"),
     "eval": Command("evaluate", "measure a trained detector on a dataset's test images"),
     "predict": Command("predict", "score new images: decisions, heat maps, outlines"),
+    "serve": Command("serve", "answer over HTTP, with a page to drop images on"),
+    "watch": Command("watch", "score each image that a camera writes into a folder"),
     "prepare": Command("prepare", "store a dataset of the papers ahead of training"),
     "fetch": Command("fetch", "download a backbone's weights"),
     "list": Command(

@@ -122,9 +122,9 @@ def write_outputs(
         if outputs.maps == "npy":
             _write(out / "maps" / f"{name}.npy", lambda to: np.save(to, whole, allow_pickle=False))
         else:
-            _write(out / "maps" / f"{name}.png", lambda to: _png16(whole, decided).save(to, "PNG"))
+            _write(out / "maps" / f"{name}.png", lambda to: png16(whole, decided).save(to, "PNG"))
     if outputs.contours:
-        content = {"path": plain(path), "file": plain(file)} | _contours(size, decided, transform)
+        content = {"path": plain(path), "file": plain(file)} | contours(size, decided, transform)
         _write(out / "contours" / f"{name}.json", lambda to: to.write(json.dumps(content).encode("utf-8")))
 
 
@@ -138,13 +138,20 @@ def _heatmap(path: str, size: tuple[int, int], decided: Decided, transform: Tran
     return Image.fromarray(overlay(pixels, values, decided.pixel_threshold))
 
 
-def _png16(values: np.ndarray, decided: Decided) -> Image.Image:
+def png16(values: np.ndarray, decided: Decided) -> Image.Image:
+    """A map `[h, w]` on the scale `PNG16_SCALE`."""
     scaled = np.nan_to_num(normalized(values, decided.pixel_threshold), nan=0.0)
     return Image.fromarray(np.rint(65535 * scaled).astype(np.uint16))
 
 
-def _contours(size: tuple[int, int], decided: Decided, transform: Transform) -> dict[str, Any]:
-    """Polygons in pixels of the image, from the map over the working square."""
+def contours(size: tuple[int, int], decided: Decided, transform: Transform) -> dict[str, Any]:
+    """Outlines of what is above the pixel threshold, as JSON: polygons in pixels of the image.
+
+    Args:
+      size: height and width of the image, pixels.
+      decided: what was found; its map lies over the working square.
+      transform: of the run.
+    """
     valid, whole = valid_region(transform, size), placement(transform, size)
     values = decided.prediction.map[valid.slices]
     scale = np.array([size[1] / whole.width, size[0] / whole.height])

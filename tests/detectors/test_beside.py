@@ -81,7 +81,7 @@ def test_the_evidence_is_that_of_both(name, class_ids):
     fitted_params, fitted_constants = pair.fitted
     alone = patchcore(num_classes=CLASSES, join=False, **BANK)
     for k in range(CLASSES):  # each image by the bank of its class
-        own, rest = np.flatnonzero(LABELS == k), np.flatnonzero(LABELS != k)
+        own, rest = np.flatnonzero(k == LABELS), np.flatnonzero(k != LABELS)
         of_class = alone.evidence(fitted_params, fitted_constants, levels[1:], np.full(IMAGES, k, np.int32))
         for both_found, bank_found in zip(found.log_likelihood[1:], of_class.log_likelihood, strict=True):
             np.testing.assert_allclose(both_found[own], bank_found[own], rtol=1e-5, atol=1e-5)
