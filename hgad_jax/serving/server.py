@@ -121,15 +121,15 @@ def serve(
         models = open_models(paths, log)
         state = make_state(models, checked(limits), door, workers=min(8, 2 * (os.cpu_count() or 1)))
         try:
-            server = make_server(state, log)
-            failure, warming = _start(state, server, log)
-            host, port = bound.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            bound.listen()  # who comes from here on is served as soon as uvicorn takes over
-            log(f"listening on http://{shown}:{port}; Ctrl-C or SIGTERM ends it")
-            with _reloading(state, log):
-                _run(server, bound)
-            warming.join()  # a process that ends in the middle of a compilation may abort
+            running = make_server(state, log)
+            with _heeding_signals(state, running, log):
+                failure, warming = _start(state, running, log)
+                bound.listen()  # who comes from here on is served as soon as uvicorn takes over
+                host, port = bound.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                log(f"listening on http://{shown}:{port}; Ctrl-C or SIGTERM ends it")
+                _run(running, bound)
+                warming.join()  # a process that ends in the middle of a compilation may abort
         finally:
             close(state)
     if failure:
@@ -159,7 +159,7 @@ def make_server(state: State, log: Callable[[str], None]) -> uvicorn.Server:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `_run`; uvicorn raises them again when all is done."""
+    """Leaves signals to `_heeding_signals`; uvicorn raises them again when all is done."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -167,17 +167,7 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: uvicorn.Server, bound: socket.socket) -> None:
-    def stop() -> None:
-        server.force_exit = server.should_exit  # the second time
-        server.should_exit = True
-
-    async def run() -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stop)
-        await server.serve([bound])
-
-    asyncio.run(run())
+    asyncio.run(server.serve([bound]))
 
 
 def _start(
@@ -205,31 +195,38 @@ def _start(
 
 
 @contextlib.contextmanager
-def _reloading(state: State, log: Callable[[str], None]) -> Iterator[None]:
-    """Loads all models anew on SIGHUP, one after the other, while requests go on."""
+def _heeding_signals(state: State, server: uvicorn.Server, log: Callable[[str], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the server, the second time at once; SIGHUP loads the models anew."""
 
-    def reload() -> None:
-        for name in state.models.names:
-            try:
-                model = state.models.reload(name)
-            except Exception as error:
-                state.meters.reloads.labels(name, "failed").inc()
-                log(f"model {name} cannot be loaded anew, the one of before goes on: {error}")
-            else:
-                state.meters.reloads.labels(name, "done").inc()
-                log(f"model {name} is loaded anew: generation {model.generation}")
+    def stop(*_: object) -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
 
-    def start(*_: object) -> None:
-        threading.Thread(target=reload, name="reload").start()  # Python waits for it before it ends
+    def reload(*_: object) -> None:  # on a thread, which Python waits for before it ends
+        threading.Thread(target=_reload_all, args=(state, log), name="reload").start()
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGHUP, start)
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    before = {number: signal.signal(number, heed) for number, heed in wanted.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, heed in before.items():
+            signal.signal(number, heed)
+
+
+def _reload_all(state: State, log: Callable[[str], None]) -> None:
+    for name in state.models.names:
+        try:
+            model = state.models.reload(name)
+        except Exception as error:
+            state.meters.reloads.labels(name, "failed").inc()
+            log(f"model {name} cannot be loaded anew, the one of before goes on: {error}")
+        else:
+            state.meters.reloads.labels(name, "done").inc()
+            log(f"model {name} is loaded anew: generation {model.generation}")
 
 
 def _tell(request: Seen, log: Callable[[str], None]) -> None:
