@@ -293,6 +293,8 @@ def test_the_browser_keeps_the_page_on_its_server(page):
     assert page.run(tried) == "blocked"
     until(lambda: page.run("1") and any("Content Security Policy" in line for line in page.wrong))
     assert page.run("typeof window.evil") == "undefined"
-    page.run("document.body.append(Object.assign(document.createElement('script'), {text: 'window.evil = 1'}))")
+    page.run(
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.evil = 1'}))"
+    )
     assert page.run("typeof window.evil") == "undefined", "no script but the page's own files"
     page.asked.clear()

@@ -154,6 +154,23 @@ def test_a_server_that_is_ended_while_it_compiles(place):
         assert process.end() == 0, process.said
 
 
+def test_what_is_watched_is_what_the_predictor_says(place, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+    command = [*PYTHON, str(ROOT / "hgad_jax" / "__main__.py"), "watch", str(place / "run")]
+    command += [str(place / "images"), f"--out={tmp_path / 'scores.jsonl'}", "--once", "--settle=0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    paths = sorted((place / "images").rglob("*.png"))
+    assert sorted(line["file"] for line in found) == [str(p.relative_to(place / "images")) for p in paths]
+    assert f"ended: {len(paths)} images scored" in done.stderr
+    predictor = Predictor.load(place / "run")
+    for line in found[:6]:
+        expected = predictor(place / "images" / line["file"])
+        assert line["score"] == pytest.approx(expected.score, rel=1e-3, abs=1e-3)
+        assert (line["class_name"], line["anomalous"]) == (expected.class_name, expected.anomalous)
+
+
 def serve(place, paths=None, *, environment=None, **where):
     server.serve(
         paths or {"default": str(place / "run")},
