@@ -4,8 +4,8 @@
 
 IMAGES are files that the run knows. First `decide` alone, in this process, on images that are decoded; then
 decoding and `decide` one after the other; then `hgad-jax serve` as a process of its own, with clients that
-each send one image after the other, over HTTP on this machine: they take time of the same cores. The last line
-is JSON.
+each send one image after the other, over HTTP on this machine: they take time of the same cores.
+The last line is JSON.
 """
 
 import argparse

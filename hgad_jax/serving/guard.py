@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import ipaddress
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,8 +28,15 @@ _ALWAYS = {
     b"permissions-policy": b"camera=(self), microphone=(), geolocation=()",
     b"cache-control": b"no-store",
 }
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _DRAIN = 1.0  # seconds that what is refused may still be sent, so that the answer is read and not the cut
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, by which no other machine reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class Door(NamedTuple):
@@ -135,7 +143,9 @@ class Guard:
         if not self._door.token and not self._door.any_host:
             name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
             origin = headers.get("origin")
-            if name.lower() not in _LOOPBACK or (origin is not None and origin.partition("://")[2] != host):
+            if not is_loopback(name.strip("[]")) or (
+                origin is not None and origin.partition("://")[2] != host
+            ):
                 raise Refusal(
                     403,
                     "other_origin",

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ import uvicorn
 
 from hgad_jax.errors import UserError
 from hgad_jax.serving.app import State, close, make_app, make_state
-from hgad_jax.serving.guard import Door, Seen
+from hgad_jax.serving.guard import Door, Seen, is_loopback
 from hgad_jax.serving.limits import Limits, checked
 from hgad_jax.serving.models import Models
 from hgad_jax.serving.protocol import protocol
@@ -51,20 +50,13 @@ def door_of(place: Place, environment: Mapping[str, str]) -> Door:
             f"{TOKEN} in the environment has {len(token)} characters, expected {_SHORTEST_TOKEN} or more, "
             "letters and digits. Make one: python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
-    if token is None and not _is_loopback(place.host) and not place.allow_no_token:
+    if token is None and not is_loopback(place.host) and not place.allow_no_token:
         raise UserError(
             f"--host={place.host} lets other machines in, and there is no token. Set {TOKEN} in the "
             "environment (python -c 'import secrets; print(secrets.token_urlsafe())' makes one), or give "
             "--allow_no_token if everybody who can reach this machine may use the model."
         )
     return Door(token or "", any_host=place.allow_no_token)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listening(place: Place) -> socket.socket:

@@ -112,7 +112,7 @@ def watch(
             if settings.heatmaps:
                 settings.heatmaps.mkdir(parents=True, exist_ok=True)
                 prepare(settings.heatmaps, Outputs(heatmaps=True))
-            warm_up(predictor, log)
+            warm_up(predictor, log, stopped=stop.is_set)
             return _Watcher(predictor, folder, ledger, settings, log, stop).run()
 
 

@@ -244,6 +244,42 @@ def test_the_token_is_asked_for(page, images):
     assert all(TOKEN not in address for address in page.asked)
 
 
+class Given(ByBrightness):
+    def __init__(self):
+        super().__init__(("part", "other part"))
+        self.scorer.mode = "given"
+
+
+@pytest.mark.parametrize(
+    "page", [{"models": Models({"default": "run"}, open_it=lambda path: Given())}], indirect=True
+)
+def test_a_class_that_has_to_be_named_is_chosen(page, images):
+    ready(page)
+    assert not page.run("document.querySelector('#class-choice').hidden")
+    page.run("document.querySelector('#class').value = 'other part'")
+    page.drop(images["good"])
+    assert results(page, 1)[0][3] == "other part"
+    assert page.wrong == []
+
+
+TWO = {"a": "run", "b": "run"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"models": Models(TWO, open_it=lambda path: ByBrightness(("part",)))}],
+    indirect=True,
+)
+def test_a_model_is_chosen(page, images):
+    ready(page)
+    page.run(
+        "(s => { s.value = 'b'; s.dispatchEvent(new Event('change')); })(document.querySelector('#model'))"
+    )
+    page.drop(images["good"])
+    results(page, 1)
+    assert page.run("JSON.parse(localStorage.getItem('results'))[0].model") == "b"
+
+
 class Slow(ByBrightness):
     def decide(self, *arguments, **settings):
         time.sleep(0.3)
