@@ -126,6 +126,8 @@ def test_the_slider_moves_threshold_decision_and_promise(page, images):
     assert decisions == {"hardly.png": "good", "defective.png": "anomalous"}, "196 is not above 196"
     slide(page, "#rate", 0)
     assert "at most 9.1 % of good parts" in page.text("#promised")
+    slide(page, "#rate", 1)
+    assert "fewer cannot be promised" not in page.text("#promised")
     assert page.run("document.querySelector('#rows tr').cells[5].textContent") == "200.0"
     page.run("document.querySelector('#reset').click()")
     assert page.text("#rate-said") == "as the model decides"

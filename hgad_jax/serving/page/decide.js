@@ -60,18 +60,24 @@ export function percent(share) {
   return `${(100 * share).toLocaleString("en", { maximumSignificantDigits: share < 0.1 ? 2 : 3 })} %`;
 }
 
-/** What a class is promised, as a sentence. */
-export function promiseSaid(promise, rate) {
+/**
+ * What a class is promised, as a sentence.
+ * @param promise of the class.
+ * @param rate accepted; null for the threshold that the model decides by.
+ * @param asked the rate that the model was asked for.
+ */
+export function promiseSaid(promise, rate, asked) {
   const own = promise.threshold;
+  const few = own.kind === "conformal" && own.rate > asked * (1 + 1e-9);
   const point =
     rate === null
-      ? { rate: own.rate, low: own.interval[0], high: own.interval[1], threshold: own.value, tooFew: false }
+      ? { rate: own.rate, low: own.interval[0], high: own.interval[1], threshold: own.value, tooFew: few }
       : pointAt(promise.curve, rate);
   const verb = rate !== null || own.kind === "conformal" ? "at most" : "about";
-  const few = point.tooFew ? "; fewer cannot be promised, there are too few good images" : "";
+  const but = point.tooFew ? "; fewer cannot be promised, there are too few good images" : "";
   return (
     `${promise.class}: ${verb} ${percent(point.rate)} of good parts are called anomalous (95 % interval ` +
-    `${percent(point.low)} to ${percent(point.high)}, ${own.images} good images${few}). Threshold ` +
+    `${percent(point.low)} to ${percent(point.high)}, ${own.images} good images${but}). Threshold ` +
     `${point.threshold.toPrecision(4)}.`
   );
 }

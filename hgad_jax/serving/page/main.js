@@ -77,7 +77,7 @@ function drawPromises() {
   by("reset").disabled = state.rate === null;
   const own = state.shown?.nearest_class;
   const listed = [...model.thresholds].sort((a, b) => (b.class === own) - (a.class === own));
-  const lines = listed.slice(0, MOST_SAID).map((one) => element("li", promiseSaid(one, state.rate)));
+  const lines = listed.slice(0, MOST_SAID).map((one) => element("li", promiseSaid(one, state.rate, model.false_alarm_rate)));
   const more = listed.length - lines.length;
   by("promised").replaceChildren(...lines, ...(more > 0 ? [element("li", `and ${more} more classes`)] : []));
 }
