@@ -13,6 +13,8 @@ import numpy as np
 from hgad_jax.inference.predictor import Decided
 from hgad_jax.serving.models import SIZES, Model, batch_of
 
+_WAIT = 0.1  # of the time of a batch
+
 
 class Full(Exception):
     """There is no room for more images at the moment."""
@@ -52,8 +54,10 @@ class Scored(NamedTuple):
 class Batcher:
     """Scores images in batches, in the order of their arrival, on one thread.
 
-    It waits for nobody: while the device is busy images gather, and what has gathered is the next batch. A
-    lone image is so answered at once, and many clients get the throughput of full batches.
+    While the device is busy images gather, and what has gathered is the next batch. A lone image is answered
+    at once. Where there were several at a time, the next batch waits a moment, a tenth of what the last one
+    took, for those who were just answered to ask again: else two halves of the clients would take turns, in
+    batches of half the size.
 
     Args:
       room: images that may be accepted and not be answered yet.
@@ -62,6 +66,8 @@ class Batcher:
 
     def __init__(self, room: int, scored: Callable[[int, float], None] = lambda images, seconds: None):
         self._room, self._taken, self._told = room, 0, scored
+        self._most = 0  # images that were accepted at a time since the last batch began
+        self._took = 0.0  # seconds of the last batch
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -84,6 +90,7 @@ class Batcher:
             if self._taken + images > self._room:
                 raise Full
             self._taken += images
+            self._most = max(self._most, self._taken)
         try:
             yield
         finally:
@@ -123,6 +130,11 @@ class Batcher:
                 if self._stopping:
                     return None
                 self._changed.wait()
+            expected = min(self._most, SIZES[-1])
+            self._changed.wait_for(
+                lambda: len(self._waiting) >= expected or self._stopping, timeout=_WAIT * self._took
+            )
+            self._most = self._taken
             first = self._waiting[0]
             alike = [
                 job
@@ -153,7 +165,7 @@ class Batcher:
                 for job in jobs:
                     self._score([job], 1)
             return
-        took = time.monotonic() - start
+        took = self._took = time.monotonic() - start
         self._told(len(jobs), took)
         for job, decided in zip(jobs, found, strict=True):
             job.result.set_result(Scored(decided, start - job.since, took, len(jobs)))

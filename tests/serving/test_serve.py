@@ -114,6 +114,31 @@ def test_requests_at_once_share_batches():
     assert {size for _, size in Slow.sizes} <= {1, 2, 4, 8}
 
 
+def test_clients_that_ask_again_and_again_do_not_take_turns():
+    """Four of them fill batches of four; without a moment's wait it would be one and three in turn."""
+    counts = []
+
+    class Slow(ByBrightness):
+        def decide(self, squares, sizes, class_id=None, *, batch_size=None, names=()):
+            counts.append(len(squares))
+            time.sleep(1.0)
+            return super().decide(squares, sizes, class_id)
+
+    with here(models=Models({"default": "run"}, open_it=lambda path: Slow())) as server:
+
+        def ask_on():
+            for _ in range(4):
+                assert post(f"{server.url}/v1/predict", good()).status == 200
+
+        asking = [threading.Thread(target=ask_on) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+    assert sum(counts) == 16
+    assert len(counts) <= 6, counts
+
+
 def test_two_models_and_their_names():
     def opened(path):
         return ByBrightness((path,))
