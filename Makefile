@@ -37,7 +37,8 @@ lint: $(VENV)/.dev
 
 # -P: the package of the wheel, and not the one that lies in the current folder.
 IMPORT := import sys; sys.path.insert(0, sys.argv[1]); import hgad_jax; assert sys.argv[1] in hgad_jax.__file__; \
-  import importlib.resources; assert importlib.resources.files(hgad_jax).joinpath('py.typed').is_file()
+  import importlib.resources; has = importlib.resources.files(hgad_jax).joinpath; \
+  assert has('py.typed').is_file() and has('serving/page/index.html').is_file()
 
 check: lint  ## what is quick to check: ruff, types, the links of the docs, a wheel that can be imported
 	$(BIN)/basedpyright

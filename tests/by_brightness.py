@@ -6,6 +6,7 @@ import numpy as np
 from trees import SIDE, tiny_config
 
 from hgad_jax.data.geometry import Transform
+from hgad_jax.errors import UserError
 from hgad_jax.inference.predictor import Decided, Prediction
 from hgad_jax.inference.regions import regions
 from hgad_jax.scoring.decision import Decision
@@ -16,11 +17,12 @@ LIMIT = Threshold(200.0, 0.01, (0.0, 0.1), 10, "conformal", 100.0)
 
 
 class ByBrightness:
-    """What `predict` uses of a `Predictor`."""
+    """What `predict` and a server use of a `Predictor`."""
 
     def __init__(self, classes=("part",)):
         limits, number = (LIMIT,) * len(classes), len(classes)
-        good = fitted([(np.linspace(50.0, 150.0, 10), np.ones(10), np.arange(10))] * number)
+        of_class = (np.arange(191.0, 201.0), np.ones(10), np.arange(10))
+        good = tuple(one._replace(tail=None) for one in fitted([of_class] * number))
         rates = (LIMIT.rate,) * number
         self.decision = Decision(limits, limits, np.full(number, np.inf), rates, good, good, "reject")
         self.scorer = SimpleNamespace(
@@ -29,9 +31,12 @@ class ByBrightness:
             classes=classes,
             mode="inferred",
             step=7,
+            given=self.decision,
         )
 
     def class_id(self, class_name):
+        if class_name not in (None, *self.scorer.classes):
+            raise UserError(f"The model knows no class '{class_name}'.")
         return None if class_name is None else self.scorer.classes.index(class_name)
 
     def decide(self, squares, sizes, class_id=None, *, batch_size=None, names=()):

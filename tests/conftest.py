@@ -31,7 +31,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tests of what is not on every machine; what is left out is said at the head of the run.
 _OPTIONAL = {
-    "evaluation/test_report_browser.py": ("no chromium on PATH", shutil.which("chromium")),
+    "report/test_report_browser.py": ("no chromium on PATH", shutil.which("chromium")),
+    "serving/test_page_browser.py": ("no chromium on PATH", shutil.which("chromium")),
     "parity/test_anomalib.py": ("the extra 'parity' is not installed", importlib.util.find_spec("anomalib")),
 }
 collect_ignore = [path for path, (_, found) in _OPTIONAL.items() if not found]

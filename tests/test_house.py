@@ -23,7 +23,7 @@ FLOORS = (
     ("runs",),
     ("artefact",),
     ("inference", "training"),
-    ("evaluation", "exporting"),
+    ("evaluation", "exporting", "serving"),
     ("report",),
     ("api",),
     ("cli",),

@@ -24,6 +24,8 @@ COMMANDS = {
     "decide": Command("decide", "choose a threshold: what each rate of false alarms promises and costs"),
     "predict": Command("predict", "score new images: decisions, heat maps, outlines"),
     "export": Command("export", "put a trained run into one folder or file, for a line"),
+    "serve": Command("serve", "answer over HTTP, with a page to drop images on"),
+    "watch": Command("watch", "score each image that a camera writes into a folder"),
     "prepare": Command("prepare", "store a dataset of the papers ahead of training"),
     "fetch": Command("fetch", "download a backbone's weights"),
     "list": Command(

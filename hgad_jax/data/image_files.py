@@ -33,6 +33,14 @@ READ = (*(reader.format for reader in _READERS.values()), "MPO")  # Pillow's nam
 _BMP_RUNS = (1, 2)  # of a byte and of half a byte; what is cut short would be read as black, and slowly
 
 
+class TooManyPixels(UserError):
+    """An image of more pixels than are decoded; `size` is its height and width."""
+
+    def __init__(self, message: str, size: tuple[int, int]):
+        super().__init__(message)
+        self.size = size
+
+
 def open_file(
     file: BinaryIO, name: str, *, suffix: str = "", max_pixels: int = MAX_PIXELS
 ) -> ImageFile.ImageFile:
@@ -45,7 +53,7 @@ def open_file(
         max_pixels: more are refused.
 
     Raises:
-        UserError: it is damaged, too large, or of a kind that is not read.
+        UserError: it is damaged, too large (`TooManyPixels`), or of a kind that is not read.
     """
     head = file.read(LENGTH)
     file.seek(0)
@@ -68,10 +76,11 @@ def open_file(
         problem = _problem(opened)
     width, height = opened.size
     if width * height > max_pixels:
-        raise UserError(
+        raise TooManyPixels(
             f"{name} is too large to be decoded safely: {width}×{height} pixels, and config.data.max_pixels "
             f"is {max_pixels}. Make it smaller, cut it into several images or, if it is sound and there is "
-            f"memory for it, train with --config.data.max_pixels={width * height}"
+            f"memory for it, train with --config.data.max_pixels={width * height}",
+            (height, width),
         )
     if several:
         raise UserError(

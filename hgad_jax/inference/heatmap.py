@@ -30,10 +30,29 @@ def overlay(pixels: np.ndarray, values: np.ndarray, threshold: Threshold) -> np.
     Returns:
       uint8 `[h, w, 3]`.
     """
+    colours, opacity = _coloured(values, threshold)
+    return np.rint((1 - opacity) * pixels + opacity * colours).astype(np.uint8)
+
+
+def layer(values: np.ndarray, threshold: Threshold) -> Image.Image:
+    """The same colours by themselves, transparent where the image is left as it is, to lay over it.
+
+    Args:
+      values: pixel scores `[h, w]`; NaN is not coloured.
+      threshold: of pixel scores.
+
+    Returns:
+      A Pillow image "RGBA".
+    """
+    colours, opacity = _coloured(values, threshold)
+    return Image.fromarray(np.rint(np.concatenate([colours, 255 * opacity], axis=-1)).astype(np.uint8))
+
+
+def _coloured(values: np.ndarray, threshold: Threshold) -> tuple[np.ndarray, np.ndarray]:
+    """Colours `[h, w, 3]`, 0 to 255, and opacity `[h, w, 1]`, 0 to 1."""
     x = np.nan_to_num(relative(values, threshold), nan=0.0, posinf=_STOPS[-1], neginf=0.0)
     opacity = np.interp(x, _STOPS, _OPACITY)[..., None]
-    colours = np.stack([np.interp(x, _STOPS, channel) for channel in _COLOURS.T], axis=-1)
-    return np.rint((1 - opacity) * pixels + opacity * colours).astype(np.uint8)
+    return np.stack([np.interp(x, _STOPS, channel) for channel in _COLOURS.T], axis=-1), opacity
 
 
 def shown_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -121,9 +121,9 @@ def write_outputs(
         if outputs.maps == "npy":
             _write(out / "maps" / f"{name}.npy", lambda to: np.save(to, whole, allow_pickle=False))
         else:
-            _write(out / "maps" / f"{name}.png", lambda to: _png16(whole, decided).save(to, "PNG"))
+            _write(out / "maps" / f"{name}.png", lambda to: png16(whole, decided).save(to, "PNG"))
     if outputs.contours:
-        content = {"path": plain(path), "file": plain(file)} | _contours(size, decided)
+        content = {"path": plain(path), "file": plain(file)} | contours(size, decided)
         _write(out / "contours" / f"{name}.json", lambda to: to.write(json.dumps(content).encode("utf-8")))
 
 
@@ -137,13 +137,19 @@ def _heatmap(path: str, size: tuple[int, int], decided: Decided, transform: Tran
     return Image.fromarray(overlay(pixels, values, decided.pixel_threshold))
 
 
-def _png16(values: np.ndarray, decided: Decided) -> Image.Image:
+def png16(values: np.ndarray, decided: Decided) -> Image.Image:
+    """A map `[h, w]` on the scale `PNG16_SCALE`."""
     scaled = np.nan_to_num(normalized(values, decided.pixel_threshold), nan=0.0)
     return Image.fromarray(np.rint(65535 * scaled).astype(np.uint16))
 
 
-def _contours(size: tuple[int, int], decided: Decided) -> dict[str, Any]:
-    """Polygons and measures in pixels of the image."""
+def contours(size: tuple[int, int], decided: Decided) -> dict[str, Any]:
+    """Outlines and measures of what is above the pixel threshold, as JSON, in pixels of the image.
+
+    Args:
+      size: height and width of the image, pixels.
+      decided: what was found.
+    """
 
     def rounded(places):
         return np.round(places, 2).tolist()

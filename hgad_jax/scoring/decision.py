@@ -86,7 +86,8 @@ def threshold_of(decision: Decision, class_id: int, rate: float) -> Threshold:
 def _threshold(good: Good, rate: float, wanted: str | float) -> Threshold:
     if not isinstance(wanted, str):
         return fixed_threshold(good.scores, wanted, weights=good.weights)
-    if wanted == TAIL and good.tail is not None:
+    # Below the start of the tail there are images enough.
+    if wanted == TAIL and good.tail is not None and rate < good.tail.above.mean():
         return tail_threshold(good.tail, rate, good.scores, good.weights, good.apart)
     return conformal_threshold(good.scores, rate, good.weights)
 

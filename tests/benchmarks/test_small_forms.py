@@ -31,6 +31,7 @@ COVERED = {
     "benchmarks/latency.py": "benchmarks/test_small_forms.py",
     "benchmarks/input.py": "benchmarks/test_input_benchmark.py",
     "benchmarks/metrics.py": "benchmarks/test_metrics_benchmark.py",
+    "benchmarks/serve.py": "benchmarks/test_small_forms.py",
     "benchmarks/time_to_auroc.py": "benchmarks/test_small_forms.py",
     "benchmarks/timeline.py": "benchmarks/test_small_forms.py",
     "tests/soak.py": "training/test_soak.py",
@@ -86,6 +87,18 @@ def test_the_latency_of_a_run_and_its_export(finished, tmp_path):
         assert all(0 <= of["p50"] <= of["p95"] <= of["p99"] for of in stages.values())
         assert stages["model"]["p50"] < stages["whole"]["p50"]
         assert all(start["seconds"] > 0 < start["megabytes"] for start in found["start"][side].values())
+
+
+def test_serving_is_timed(finished):
+    images = sorted((finished.parent / "images").rglob("test/*/*.png"))
+    program = f"--program={' '.join(PYTHON)} {ROOT / 'hgad_jax' / '__main__.py'}"
+    small = ["--seconds=0.5", "--clients", "1", "3", f"--workdir={finished}"]
+    found = json.loads(run("serve.py", program, *images, *small).splitlines()[-1])
+    assert found.keys() == {"decide", "decode_decide", "clients_1", "clients_3"}
+    for clients in ("clients_1", "clients_3"):
+        assert found[clients]["errors"] == 0
+        assert 0 < found[clients]["images_per_s"] < math.inf
+        assert 0 < found[clients]["median_s"] <= found[clients]["p95_s"] < math.inf
 
 
 def test_the_flows_products_are_timed():
