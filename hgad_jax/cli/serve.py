@@ -1,8 +1,9 @@
 """Serve a trained model over HTTP: `hgad-jax serve RUN`, then http://127.0.0.1:8000 in a browser.
 
-RUN is the folder of a trained run; several models: --model=NAME=RUN, once for each. POST /v1/predict scores
-images, /docs has every route. Only this machine is let in unless HGAD_JAX_TOKEN in the environment has a
-token. SIGHUP loads the models anew, SIGTERM or Ctrl-C ends the server when all that was accepted is answered.
+RUN is the folder of a trained run, or what `hgad-jax export` made of one; several: --model=NAME=RUN, once for
+each. POST /v1/predict scores images, /docs has every route. Only this machine is let in unless HGAD_JAX_TOKEN
+in the environment has a token. SIGHUP loads the models anew, SIGTERM or Ctrl-C ends the server when all that
+was accepted is answered.
 Exit status: 0 ended, 2 something to mend, 3 a fault of hgad_jax.
 """
 
