@@ -110,22 +110,21 @@ def in_parts(function, trees):
 
 
 def make_fit(scorer):
-    """(terms of a class, groups) → (constants, those without each image), as `runs.calibrate` has them."""
+    """Terms of a class → (constants, those without each image), as `runs.calibrate` has them."""
     pieces, side = piece_score_function(scorer.config), scorer.transform.working_size
 
     def pieces_of_part(of_part):
         return pieces(*of_part, np.tile([0, 0, side, side], (_PART, 1)))
 
-    def fit(terms, groups):
+    def fit(terms):
         labels = np.zeros(len(terms[0][0]), int)
-        constants = fit_constants(*terms, labels, 1)
-        without = leave_one_out(*terms, labels, groups=groups)
+        constants, without = fit_constants(*terms, labels, 1), leave_one_out(*terms, labels)
         if scorer.config.scoring.image_score == OF_MAP:
             return constants, without
         own = in_parts(pieces_of_part, (terms[0], without))
         return (
             constants._replace(image=fit_image_constants(own, labels, 1)),
-            without._replace(image=leave_one_score_out(own, labels, groups)),
+            without._replace(image=leave_one_score_out(own, labels)),
         )
 
     return fit
@@ -151,7 +150,7 @@ def split_once(rng, pools, fit, score):
         calibrating, new = halves(rng, groups)
         own, others = (jax.tree.map(lambda a, i=i: a[i], terms) for i in (calibrating, new))
         labels = np.zeros(len(calibrating), int)
-        constants, without = fit(own, groups[calibrating])
+        constants, without = fit(own)
         found.append(
             (
                 score(own, without),

@@ -68,11 +68,11 @@ def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
             found["mixture"] = _collect(look, good, inferred_ids, True)
         terms = (given.log_likelihood, given.negative_entropy)
         fitted = fit_constants(*terms, labels, model.num_classes)
-        without_each = leave_one_out(*terms, labels, tiles=tiles, groups=groups)
+        without_each = leave_one_out(*terms, labels, tiles=tiles)
         if config.scoring.image_score != OF_MAP:
             own = _piece_scores(pieces, given, without_each, good)
             fitted = fitted._replace(image=fit_image_constants(own, good.labels, model.num_classes))
-            without_each = without_each._replace(image=leave_one_score_out(own, good.labels, groups))
+            without_each = without_each._replace(image=leave_one_score_out(own, good.labels))
         return Calibration(
             fitted,
             {mode: _good_scores(scores, e, fitted, without_each, good) for mode, e in found.items()},

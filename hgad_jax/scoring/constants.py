@@ -61,7 +61,7 @@ class _Sums(NamedTuple):
     number: int  # of maps
     mean: np.ndarray  # [h, w]
     squares: np.ndarray  # [h, w], sum over images of squared differences from the mean
-    highest: float  # value of any map
+    highest: tuple[float, float]  # of the maxima of all images, the two highest
 
 
 def fit_constants(
@@ -80,12 +80,7 @@ def fit_constants(
 
 
 def leave_one_out(
-    log_likelihood: Levels,
-    negative_entropy: Levels,
-    labels: Int[Array, " N"],
-    *,
-    tiles: int = 1,
-    groups: Int[np.ndarray, " M"] | None = None,
+    log_likelihood: Levels, negative_entropy: Levels, labels: Int[Array, " N"], *, tiles: int = 1
 ) -> Constants:
     """The constants for each of the images that were given to `fit_constants`, fitted without it.
 
@@ -94,27 +89,13 @@ def leave_one_out(
       negative_entropy: as given there.
       labels: as given there.
       tiles: rows that are one image, one after the other.
-      groups: of near-duplicates, for each image: all of its group are left out with it, unless its class has
-        no others. None: each image alone.
 
     Returns:
       Float32 `Constants` whose first axis is the image, N / tiles.
     """
     terms = (log_likelihood, negative_entropy)
-    rest = _others(labels[::tiles], groups)
-    likelihood, entropy = (_term_without_each(term, labels[::tiles], rest, tiles) for term in terms)
+    likelihood, entropy = (_term_without_each(term, labels[::tiles], tiles) for term in terms)
     return Constants(likelihood, entropy)
-
-
-def _others(labels: Array, groups: Array | None) -> np.ndarray:
-    """Which images the constants for each are fitted to: bool `[N, N]`."""
-    labels = np.asarray(labels)
-    same_class = labels[:, None] == labels
-    alone = same_class & ~np.eye(len(labels), dtype=bool)
-    if groups is None:
-        return alone
-    others = same_class & (np.asarray(groups)[:, None] != np.asarray(groups))
-    return np.where(others.any(1)[:, None], others, alone)
 
 
 def fit_image_constants(
@@ -131,15 +112,12 @@ def fit_image_constants(
     return _as_image([_describe_scores(scores[labels == k], prior) for k in range(num_classes)])
 
 
-def leave_one_score_out(
-    scores: Float[np.ndarray, "N P"], labels: Int[Array, " N"], groups: Int[np.ndarray, " N"] | None = None
-) -> ImageConstants:
-    """The constants for each of the images that were given to `fit_image_constants`, fitted without it.
-
-    Groups as of `leave_one_out`.
-    """
+def leave_one_score_out(scores: Float[np.ndarray, "N P"], labels: Int[Array, " N"]) -> ImageConstants:
+    """The constants for each of the images that were given to `fit_image_constants`, fitted without it."""
     scores, prior = scores.astype(np.float64), _pooled_variance(scores, labels)
-    return _as_image([_describe_scores(scores[chosen], prior) for chosen in _others(labels, groups)])
+    numbers = np.arange(len(labels))
+    others = ((labels == labels[i]) & (numbers != i) for i in numbers)
+    return _as_image([_describe_scores(scores[chosen], prior) for chosen in others])
 
 
 def _pooled_variance(scores: Array, labels: Array) -> Array:
@@ -187,18 +165,13 @@ def _fit_term(levels: Levels, labels: Array, num_classes: int) -> TermConstants:
     return _as_term([[_describe(_sums(maps[labels == k])) for k in range(num_classes)] for maps in levels])
 
 
-def _term_without_each(levels: Levels, labels: Array, rest: np.ndarray, tiles: int) -> TermConstants:
-    """Labels `[N / tiles]` of images, and the images whose constants each gets."""
+def _term_without_each(levels: Levels, labels: Array, tiles: int) -> TermConstants:
+    """Labels `[N / tiles]` of images."""
     result = []
     for maps in levels:
         images = maps.reshape(-1, tiles, *maps.shape[1:])
-        highest = images.reshape(len(images), -1).max(1)
-        sums = {k: _sums(images[labels == k].reshape(-1, *maps.shape[1:])) for k in np.unique(labels)}
-        without = (
-            _without(sums[k], images[(labels == k) & ~rest[i]], float(highest[rest[i]].max()))
-            for i, k in enumerate(labels)
-        )
-        result.append([_describe(found) for found in without])
+        sums = {k: _sums(images[labels == k].reshape(-1, *maps.shape[1:]), tiles) for k in np.unique(labels)}
+        result.append([_describe(_without(sums[k], image)) for k, image in zip(labels, images, strict=True)])
     return _as_term(result)
 
 
@@ -207,19 +180,22 @@ def _as_term(levels: list[list[tuple]]) -> TermConstants:
     return TermConstants(*(tuple(a) for a in zip(*stacked, strict=True)))
 
 
-def _sums(maps: Array) -> _Sums:
+def _sums(maps: Array, tiles: int = 1) -> _Sums:
     maps = np.asarray(maps, np.float64)
     mean = maps.mean(0)
-    return _Sums(len(maps), mean, ((maps - mean) ** 2).sum(0), float(maps.max()))
+    highest = np.sort(maps.reshape(len(maps) // tiles, -1).max(1))[-2:]
+    return _Sums(len(maps), mean, ((maps - mean) ** 2).sum(0), (float(highest[0]), float(highest[-1])))
 
 
-def _without(sums: _Sums, images: Array, highest: float) -> _Sums:
-    """The statistics of the others, without the maps `[n, tiles, h, w]` of these; `highest` is given."""
-    maps = np.asarray(images, np.float64).reshape(-1, *sums.mean.shape)
-    count = sums.number - len(maps)
-    mean = (sums.number * sums.mean - maps.sum(0)) / count
-    squares = sums.squares - ((maps - sums.mean) ** 2).sum(0) - count * (mean - sums.mean) ** 2
-    return _Sums(count, mean, np.maximum(squares, 0.0), highest)
+def _without(sums: _Sums, image: Array) -> _Sums:
+    """The statistics of the other images, without the maps `[tiles, h, w]` of this one."""
+    image = np.asarray(image, np.float64)
+    count = sums.number - len(image)
+    mean = (sums.number * sums.mean - image.sum(0)) / count
+    squares = sums.squares - ((image - sums.mean) ** 2).sum(0) - count * (mean - sums.mean) ** 2
+    second, first = sums.highest
+    highest = second if image.max() >= first else first
+    return _Sums(count, mean, np.maximum(squares, 0.0), (highest, highest))
 
 
 def _describe(sums: _Sums) -> tuple:
@@ -237,5 +213,5 @@ def _describe(sums: _Sums) -> tuple:
         np.maximum(deviation, LEAST_DEVIATION),
         level_mean,
         np.maximum(np.sqrt(level_variance), LEAST_DEVIATION),
-        np.float64(sums.highest),
+        np.float64(sums.highest[1]),
     )

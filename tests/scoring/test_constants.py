@@ -76,23 +76,6 @@ def test_all_tiles_of_an_image_are_left_out(image):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-6), found, expected)
 
 
-def test_near_duplicates_are_left_out_together():
-    groups = np.array([0, 0, 1, 1, 1, 2] * len(LABELS))[: len(LABELS)]
-    found = leave_one_out(MAPS, ENTROPY, LABELS, groups=groups)
-    scores = np.random.default_rng(0).normal(size=(len(LABELS), 3))
-    of_scores = leave_one_score_out(scores, LABELS, groups)
-    for i, k in enumerate(LABELS):
-        rest = (k == LABELS) & (groups != groups[i])
-        if not rest.any():
-            rest = (k == LABELS) & (np.arange(len(LABELS)) != i)
-        expected = fit_constants(
-            [m[rest] for m in MAPS], [m[rest] for m in ENTROPY], np.zeros(rest.sum(), int), 1
-        )
-        one = jax.tree.map(lambda array, i=i: array[i : i + 1], found)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), one, expected)
-        assert of_scores.mean[i] == pytest.approx(scores[rest].mean(0), rel=1e-5)
-
-
 def test_of_two_images_each_is_scored_by_the_other():
     maps = [m[:2] for m in MAPS]
     found = leave_one_out(maps, maps, np.zeros(2, int)).log_likelihood
