@@ -7,7 +7,7 @@ DEMO_FLAGS ?=
 
 .PHONY: demo compare test test-all test-torch soak lint check clean
 
-demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; five to six minutes on two cores
+demo: $(VENV)/.demo  ## train on ELPV, evaluate, print the table; about five minutes on two cores
 	$(BIN)/python train.py --config=configs/hgad_elpv.py --workdir=$(DEMO) $(DEMO_FLAGS)
 	$(BIN)/python eval.py --workdir=$(DEMO)
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from hgad_jax.data.contents import of_labelled
+from hgad_jax.data.records import image_name
+from hgad_jax.data.transforms import ImageLike
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.decided import Decided, decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.evaluated import Evaluated
@@ -103,7 +105,10 @@ def evaluate(
         }
         figures = published or comparison(scorer.config)
         head |= {"published": dict(figures)} if figures else {}
-        evaluated = _evaluated(scorer, files.enter_context(test), head, _existing(out), files, normality)
+        moved = str(expanded(root)) if root else "", scorer.config.data.root
+        good_images = {_name_then(image_name(r.path), *moved): r.path for r in dataset.train}
+        entered = files.enter_context(test)
+        evaluated = _evaluated(scorer, entered, head, good_images, _existing(out), files, normality)
         page = render(evaluated) if render else None
         table = score_table(evaluated)
     _write(out, evaluated.results, page, table, log)
@@ -111,7 +116,13 @@ def evaluate(
 
 
 def _evaluated(
-    scorer: Scorer, test: EvalSet, head: dict[str, Any], spool: Path, files: ExitStack, normality: bool
+    scorer: Scorer,
+    test: EvalSet,
+    head: dict[str, Any],
+    good_images: Mapping[str, ImageLike],
+    spool: Path,
+    files: ExitStack,
+    normality: bool,
 ) -> Evaluated:
     """Scores the images and measures; `head` is what is known of the results before."""
     _check_space(test, spool)
@@ -124,7 +135,7 @@ def _evaluated(
     for name, counts in decision_counts(test, decided).items():
         measured.classes[name].update(counts)
     choices = rate_tables(test, scored, decided)
-    shifts = found_shifts(scorer, test, measured.classes) if choices else {}
+    shifts = found_shifts(scorer, test, measured.classes, good_images) if choices else {}
     results = head | {
         "step": scorer.step,
         "class_accuracy": _accuracy(scorer, test, scored),
@@ -136,7 +147,7 @@ def _evaluated(
         **({"shifts": shifts} if shifts else {}),
         **({"apart": apart} if (apart := _apart(scorer)) else {}),
     }
-    return Evaluated(scorer.config, test, scored, measured, decided, scales, results)
+    return Evaluated(scorer.config, test, scored, measured, decided, scales, results, good_images)
 
 
 def what_spoke(test: EvalSet, scored: Scored) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -156,6 +167,11 @@ def what_spoke(test: EvalSet, scored: Scored) -> dict[str, dict[str, dict[str, f
             for i, piece in enumerate(scored.piece_names)
         }
     return found
+
+
+def _name_then(name: str, now: str, then: str) -> str:
+    """The name that an image had where its dataset was when the run was trained."""
+    return then + name.removeprefix(now) if now and then and name.startswith(now) else name
 
 
 def _apart(scorer: Scorer) -> dict[str, list[dict[str, Any]]]:

@@ -1,13 +1,12 @@
 """By what good test images differ from the good images of calibration, where they are rejected too often."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hgad_jax.data.geometry import Transform
-from hgad_jax.data.transforms import image_size, load_image
+from hgad_jax.data.transforms import ImageLike, image_size, load_image
 from hgad_jax.errors import UserError
 from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.inference.scorer import Scorer
@@ -17,13 +16,19 @@ _MOST = 60  # images of each kind that are looked at
 _APART = 0.8  # AUROC from which on a summary is said to differ
 
 
-def found_shifts(scorer: Scorer, test: EvalSet, classes: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+def found_shifts(
+    scorer: Scorer,
+    test: EvalSet,
+    classes: dict[str, dict[str, Any]],
+    good_images: Mapping[str, ImageLike],
+) -> dict[str, list[str]]:
     """Sentences for each class whose promise is broken; none of others.
 
     Args:
-      scorer: the model; its held-out good images are looked at if they are still where they were.
+      scorer: the model.
       test: the images.
       classes: results by class.
+      good_images: of the training split, by their names; those that were held out are looked at.
     """
     good = scorer.calibration.scores[scorer.mode]
     if not len(good.number):
@@ -32,7 +37,8 @@ def found_shifts(scorer: Scorer, test: EvalSet, classes: dict[str, dict[str, Any
     for k, name in enumerate(test.classes):
         if not classes[name].get("promise_broken"):
             continue
-        held_out = [scorer.good_names[i] for i in np.asarray(good.number)[np.asarray(good.class_ids) == k]]
+        names = [scorer.good_names[i] for i in np.asarray(good.number)[np.asarray(good.class_ids) == k]]
+        held_out = [good_images[name] for name in names if name in good_images]
         new = [test.records[i].path for i in test.of_class(k) if not test.anomalous[i]]
         found[name] = differences(held_out, new, scorer.transform)
     return found
@@ -60,8 +66,6 @@ def _summaries(images: Sequence[Any], transform: Transform) -> np.ndarray:
     rows = []
     plain = transform._replace(detail=1)
     for image in images[:: -(-len(images) // _MOST) or 1]:
-        if isinstance(image, str | Path) and not Path(image).exists():
-            continue
         try:
             pixels = load_image(image, plain).astype(np.float32).mean(2)
             height, width = image_size(image)

@@ -2,12 +2,13 @@
 
 import html
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from hgad_jax.data.geometry import Transform
 from hgad_jax.data.tiles import tile_boxes
-from hgad_jax.data.transforms import load_image
+from hgad_jax.data.transforms import ImageLike, load_image
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.scored import Scored
@@ -69,7 +70,7 @@ def _apart(evaluated: Evaluated, name: str) -> str:
     if not odd:
         return ""
     plain_transform = evaluated.test.transform._replace(detail=1)
-    figures = "".join(_odd_figure(one, plain_transform) for one in odd[:_SHOWN])
+    figures = "".join(_odd_figure(one, evaluated.good_images, plain_transform) for one in odd[:_SHOWN])
     return (
         f"<h3>Good images of calibration that stand apart: {len(odd)}</h3><p><small>They score far above all "
         f"other good images (the highest of these: {odd[0]['next']:.3g}). Are they good?</small></p>"
@@ -77,11 +78,11 @@ def _apart(evaluated: Evaluated, name: str) -> str:
     )
 
 
-def _odd_figure(odd: dict, transform: Transform) -> str:
+def _odd_figure(odd: dict, good_images: Mapping[str, ImageLike], transform: Transform) -> str:
     caption = html.escape(plain(f"{os.path.basename(odd['name'])} · score {odd['score']:.3g}"))
     try:
-        picture = jpeg(load_image(odd["name"], transform))
-    except (UserError, OSError):
+        picture = jpeg(load_image(good_images[odd["name"]], transform))
+    except (KeyError, UserError, OSError):
         return f"<figure><figcaption>{caption} (no longer there)</figcaption></figure>"
     image = f'<img loading="lazy" decoding="async" alt="{caption}" src="{picture}">'
     pictures = f'<div class="pair"><div class="pic">{image}</div></div>'

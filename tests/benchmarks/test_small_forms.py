@@ -106,6 +106,7 @@ def test_the_flows_products_are_timed():
     assert "all products" in out
 
 
+@pytest.mark.slow  # a minute and a half
 def test_the_timeline_of_a_run_is_drawn(tmp_path):
     add_class(tmp_path / "images", "brick", good=20)
     options = ["--experiment=hgad_folder", f"--root={tmp_path / 'images'}", f"--out={tmp_path / 'run'}"]

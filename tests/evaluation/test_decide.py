@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from trees import SIDE, add_class, save, tiny_config
 
 import hgad_jax
@@ -212,6 +213,24 @@ def test_the_report_shows_what_stands_apart_and_what_else_could_be_chosen(run, t
     assert report.count("Other thresholds") == 2
     for name in CLASSES:
         assert [row["asked"] for row in results["choices"][name]][:2] == [0.001, 0.002]
+
+
+def test_good_images_of_another_light_break_the_promise_and_it_is_said(run, trained, tmp_path):
+    shutil.copytree(trained[0].parent / "data", tmp_path / "data")
+    for path in (tmp_path / "data" / "brick" / "test" / "good").iterdir():
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        grainy = pixels // 4 + np.random.default_rng(0).integers(0, 60, pixels.shape)
+        Image.fromarray(grainy.astype(np.uint8)).save(path)
+    lines = []
+    found = evaluate(run, root=tmp_path / "data", out=tmp_path / "out", replicates=0, log=lines.append)
+    brick, grass = (found["classes"][name] for name in CLASSES)
+    assert (brick["promise_broken"], grass["promise_broken"]) == (True, False)
+    assert brick["promise_p"] < 0.005
+    assert list(found["shifts"]) == ["brick"]
+    assert any(line.startswith("brightness: ") for line in found["shifts"]["brick"])
+    said = "\n".join(lines)
+    assert "brick: 3 of 3 good images rejected, 1.0% promised, p " in said
+    assert found["shifts"]["brick"][0] in said
 
 
 def test_the_page_and_the_public_name(run):

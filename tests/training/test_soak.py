@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from trees import ROOT
 
 
+@pytest.mark.slow  # two minutes
 def test_a_run_killed_and_damaged_at_random_ends_bit_for_bit_like_one_left_alone():
     command = [
         sys.executable,
