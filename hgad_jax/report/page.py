@@ -18,7 +18,7 @@ from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.measure import COLUMNS
 from hgad_jax.inference.heatmap import overlay
 from hgad_jax.inference.plain_names import plain
-from hgad_jax.report import class_section
+from hgad_jax.report import class_section, decisions
 from hgad_jax.report.style import STYLE
 from hgad_jax.runs.workdir import config_as_json
 from hgad_jax.scoring.threshold import Threshold
@@ -47,6 +47,7 @@ def render(evaluated: Evaluated) -> str:
         f"<h1>{_e(title)}</h1><p class='soft'>{_e(_subtitle(evaluated))}</p>",
         _cards(results),
         f"<h2>Metrics</h2>{_table(results)}{_notes(results)}",
+        decisions.render(results),
         f"<h2>Classes</h2>{_contents(results, shown, names)}{_legend(evaluated.decided)}",
         *sections,
         f"<h2>Settings and versions</h2>{_settings(evaluated)}",

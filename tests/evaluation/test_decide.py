@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -211,6 +212,13 @@ def test_the_report_shows_what_stands_apart_and_what_else_could_be_chosen(run, t
     assert len(shown) == len(results["apart"]) > 0
     assert all("data:image/jpeg" in part.split("</div></div>")[0] for part in shown)
     assert report.count("Other thresholds") == 2
+    table = report.split("<h2>Decisions</h2>")[1].split("</table>")[0]
+    for name in CLASSES:
+        values = results["classes"][name]
+        (row,) = re.findall(rf"<th scope='row'>{name}</th>(.*?)</tr>", table)
+        assert f"<td>{values['false_alarms']} of 3, " in row
+        assert f"<td>{values['misses']} of 3, " in row
+        assert f"<td>{values['promised']:.1%}<" in row
     for name in CLASSES:
         assert [row["asked"] for row in results["choices"][name]][:2] == [0.001, 0.002]
 
