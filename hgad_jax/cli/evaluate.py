@@ -17,6 +17,18 @@ _CLASSES = flags.DEFINE_enum(
     ["inferred", "mixture", "given"],
     "Where test images' classes come from; by default as in the config.",
 )
+_THRESHOLD = flags.DEFINE_string(
+    "threshold",
+    None,
+    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE; by "
+    "default what the run decides by.",
+)
+_RATE = flags.DEFINE_string(
+    "false_alarm_rate",
+    None,
+    "Share of good images that may be called anomalous; for one class as CLASS=RATE, several with a comma "
+    "between; by default what the run decides by.",
+)
 _BOOTSTRAP = flags.DEFINE_integer(
     "bootstrap",
     1000,
@@ -50,6 +62,8 @@ def _evaluate() -> None:
         split=_SPLIT.value,
         protocol=_PROTOCOL.value,
         classes=_CLASSES.value,
+        threshold=_THRESHOLD.value,
+        false_alarm_rate=_RATE.value,
         replicates=_BOOTSTRAP.value,
         report=_REPORT.value,
         normality=_NORMALITY.value,

@@ -36,6 +36,7 @@ from hgad_jax.metrics.ranking import auroc
 from hgad_jax.runs import phases, workdir
 from hgad_jax.runs.model import cache_directory
 from hgad_jax.scoring.apart import standing_apart
+from hgad_jax.scoring.decision import Setting
 from hgad_jax.scoring.threshold import Threshold
 
 __all__ = ["COLUMNS", "evaluate"]
@@ -53,6 +54,8 @@ def evaluate(
     split: str = "test",
     protocol: str | None = None,
     classes: str | None = None,
+    threshold: Setting = None,
+    false_alarm_rate: Setting = None,
     replicates: int = REPLICATES,
     render: Callable[[Evaluated], str] | None = None,
     normality: bool = False,
@@ -70,6 +73,8 @@ def evaluate(
       split: of the dataset, `"test"`.
       protocol: `"calibrated"` or `"paper"`; None for the config's.
       classes: calibrated protocol: `"inferred"`, `"mixture"` or `"given"`; None for the config's.
+      threshold: calibrated protocol: to decide by, as `Predictor.load` takes it; None: the run's.
+      false_alarm_rate: likewise.
       replicates: of the bootstrap that intervals come from; 0 for none.
       render: what makes the page `report.html` (`hgad_jax.report.page.render`); None for no report.
       normality: whether to compute how normal latents of good test images are (`latents.latent_normality`).
@@ -86,7 +91,17 @@ def evaluate(
     """
     directory = workdir.local_path(directory)
     chosen = protocol or workdir.load_config(directory).scoring.protocol
-    scorer = load_scorer(directory, classes=_classes(chosen, classes))
+    if chosen == "paper" and (threshold is not None or false_alarm_rate is not None):
+        raise UserError(
+            "A threshold or a rate of false alarms is for --protocol=calibrated: scores of the published "
+            "protocol have none. Leave it away."
+        )
+    scorer = load_scorer(
+        directory,
+        classes=_classes(chosen, classes),
+        threshold=threshold,
+        false_alarm_rate=false_alarm_rate,
+    )
     dataset = run_dataset(scorer, directory, log, root=root)
     out = expanded(out or directory / "eval")
     with ExitStack() as files:

@@ -136,6 +136,18 @@ def test_a_choice_is_kept_and_gone_by_everywhere(run, tmp_path):
     assert [entry["threshold"] for entry in history] == ["tail", "grass=3.5"]
 
 
+def test_rates_may_be_given_to_eval(run, tmp_path):
+    settings = {"out": tmp_path, "replicates": 0, "log": lambda line: None}
+    found = evaluate(run, false_alarm_rate="brick=0.3", **settings)["classes"]
+    assert (found["brick"]["promised"], found["grass"]["promised"]) == (pytest.approx(0.3, abs=0.05), 0.01)
+    found = evaluate(run, threshold={"grass": -1e9}, **settings)["classes"]["grass"]
+    assert (found["threshold_kind"], found["false_alarms"], found["promise_p"]) == ("manual", 3, None)
+    with pytest.raises(UserError, match="for --protocol=calibrated"):
+        evaluate(run, protocol="paper", false_alarm_rate=0.1, **settings)
+    with pytest.raises(UserError, match="names the class 'cog', the model knows brick, grass"):
+        evaluate(run, false_alarm_rate="cog=0.1", **settings)
+
+
 def test_a_choice_of_another_run_is_refused(run, tmp_path):
     told(run, false_alarm_rate=0.02, write=True)
     config = json.loads((run / "config.json").read_text())
