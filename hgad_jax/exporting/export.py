@@ -55,7 +55,7 @@ def export(
     """
     directory, out = workdir.local_path(directory), files.expanded(out)
     platforms = _known(platforms)
-    need_flatbuffers("pip install 'hgad_jax[export]'")
+    need_flatbuffers("pip install flatbuffers")
     _refuse_occupied(out, force, zipped)
     encoded = None if not to_compare else images.to_compare(None, to_compare, log)
     scorer = load_scorer(directory)
