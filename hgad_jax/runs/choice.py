@@ -14,7 +14,7 @@ from hgad_jax.scoring.decision import choose
 
 FILE = "decision.json"
 _FORMAT = 1
-_MEND = "Take the file away, or choose anew: hgad-jax decide."
+_MEND = "Take the file away, then choose anew: hgad-jax decide."
 
 
 class Choice(NamedTuple):
@@ -54,11 +54,9 @@ def apply(config: Any, directory: Path) -> None:
 
 def save(config: Any, directory: Path) -> Path:
     """Appends the choice that a config holds to the history of its run; returns the file."""
-    content = _read(directory) or {}
-    same = content.get("run") == identity(config)
-    history = [*(content.get("history", []) if same else [])]
-    history.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), **of_config(config)._asdict()})
-    content = {"format": _FORMAT, "run": identity(config), "history": history}
+    before = (_read(directory) or {}).get("history", [])
+    now = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **of_config(config)._asdict()}
+    content = {"format": _FORMAT, "run": identity(config), "history": [*before, now]}
     with files.disk_errors(f"{directory} cannot be written", otherwise="make room, or choose another run"):
         files.write_atomically(directory / FILE, json.dumps(content, indent=1) + "\n")
     return directory / FILE

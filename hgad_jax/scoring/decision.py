@@ -166,6 +166,8 @@ def choose(config: Any, *, threshold: Setting = None, false_alarm_rate: Setting 
     if threshold is not None:
         parse_threshold(threshold)
         given = parse(threshold, name=_THRESHOLD)
+        if "" not in given:  # of some classes: the others stay as they are
+            given = parse(config.scoring.threshold, name=_THRESHOLD) | given
         config.scoring.threshold = ",".join(f"{k}={v}" if k else v for k, v in given.items())
     if false_alarm_rate is None:
         return

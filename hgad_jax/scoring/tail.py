@@ -58,9 +58,7 @@ def fit_tails(scores: Sequence[np.ndarray], weights: Sequence[np.ndarray], *, se
       seed: of the draws.
     """
     parts = [_excesses(s, w) for s, w in zip(scores, weights, strict=True)]
-    log_likelihood = [
-        _log_likelihood(excess, weight) for _, excess, weight, _, _ in parts
-    ]  # [shapes, scales]
+    log_likelihood = [_log_likelihood(excess, weight) for _, excess, weight, _, _ in parts]
     of_shape = -0.5 * (_SHAPES / _SHAPE_DEVIATION) ** 2
     of_shape = of_shape + sum(np.logaddexp.reduce(grid, axis=1) for grid in log_likelihood)
     probability = np.exp(of_shape - np.logaddexp.reduce(of_shape))

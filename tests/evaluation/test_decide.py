@@ -133,7 +133,7 @@ def test_a_choice_is_kept_and_gone_by_everywhere(run, tmp_path):
     assert [t.kind for t in kept.thresholds] == ["tail", "manual"]
     assert kept.rates == (0.2, 0.05)
     history = json.loads((run / choice.FILE).read_text())["history"]
-    assert [entry["threshold"] for entry in history] == ["tail", "grass=3.5"]
+    assert [entry["threshold"] for entry in history] == ["tail", "tail,grass=3.5"]
 
 
 def test_rates_may_be_given_to_eval(run, tmp_path):
@@ -164,7 +164,7 @@ def test_a_choice_of_another_run_is_refused(run, tmp_path):
 )
 def test_a_choice_that_is_damaged_is_refused(run, content):
     (run / choice.FILE).write_text(content.replace("RUN", choice.identity(workdir.load_config(run))))
-    with pytest.raises(UserError, match=r"decision\.json'.*Take the file away, or choose anew"):
+    with pytest.raises(UserError, match=r"decision\.json'.*Take the file away, then choose anew"):
         Predictor.load(run)
 
 

@@ -157,6 +157,9 @@ def test_choices_are_put_into_the_config():
     assert (made.calibration.false_alarm_rate, made.calibration.class_rates) == (0.03, ()), "of all classes"
     choose(made, threshold={"nut": 3, "": "conformal"})
     assert parse_threshold(made.scoring.threshold) == {"nut": 3.0, "": "conformal"}
+    choose(made, threshold="bolt=4")
+    kept = {"nut": 3.0, "": "conformal", "bolt": 4.0}
+    assert parse_threshold(made.scoring.threshold) == kept, "those of the others stay"
     choose(made, false_alarm_rate=0.1)
     choose(made, threshold=7)
     with pytest.raises(UserError, match=r"threshold is set to 7, whatever its rate.*--threshold=tail"):
