@@ -62,6 +62,11 @@ def test_a_rate_for_each_class(calibration):
     assert found.thresholds[1].value < plain.thresholds[1].value
 
 
+def test_a_rate_beyond_the_tail_is_that_of_the_scores(calibration):
+    found = decided(calibration, calibration__false_alarm_rate=0.4).thresholds[0]
+    assert found == conformal_threshold(own(calibration, 0), 0.4, np.full(COUNTS[0], 0.5))
+
+
 def test_a_kind_or_a_number_for_each_class(calibration):
     found = decided(calibration, scoring__threshold="screw=12.5,bolt=conformal")
     assert [t.kind for t in found.thresholds] == ["conformal", "tail", "manual"]

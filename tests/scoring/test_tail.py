@@ -165,6 +165,19 @@ def test_scores_that_are_all_alike_have_a_tail_of_no_length(scores):
     assert p_value(found, 3.0) < 1e-3
 
 
+@pytest.mark.parametrize(("images", "in_tail"), [(10, 5), (20, 8), (32, 8), (80, 20)])
+def test_the_tail_is_a_quarter_of_the_scores_and_eight_of_few(images, in_tail):
+    scores = np.arange(float(images))
+    assert one_tail(scores).start == images - in_tail - 0.5
+
+
+def test_a_p_value_is_no_larger_than_what_the_scores_themselves_say():
+    scores = np.linspace(0, 1, 60)  # ends where a fitted tail goes on
+    (found,) = fitted([(scores, ones(scores), np.arange(60))])
+    assert rates_above(found.tail, 1.0001).mean() > 1 / 61
+    assert p_value(found, 1.0001) == pytest.approx(1 / 61)
+
+
 def test_too_few_witnesses_have_no_tail():
     nine, ten = (fitted([(np.arange(float(n)), np.ones(n), np.arange(n))])[0] for n in (9, 10))
     assert nine.tail is None
