@@ -297,7 +297,7 @@ def test_the_published_protocol_is_told_the_class_whatever_the_run_does(run, tmp
 
     monkeypatch.setattr(module, "load_scorer", load)
     evaluate(run, out=tmp_path, protocol="paper", replicates=0, log=lambda line: None)
-    assert asked == [{"classes": "given"}]
+    assert [options["classes"] for options in asked] == ["given"]
     with pytest.raises(UserError, match="--classes=mixture is for --protocol=calibrated"):
         evaluate(run, out=tmp_path, protocol="paper", classes="mixture")
 
