@@ -2,6 +2,10 @@
 
 PatchCore (Roth et al. 2022, section 3.2, algorithm 1) keeps so the vectors of good images that it compares
 with. Distances are taken between random projections (Johnson-Lindenstrauss), which keep them well enough.
+
+The greedy choice is exact, and yet only a few dozen times looks at all vectors: distances to the nearest chosen
+vector only ever shrink, so while the farthest of a shortlist is farther than any vector outside it was, it is
+the farthest of all.
 """
 
 import functools
@@ -10,6 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from hgad_jax.precision import EXACT
+
+_SHORTLIST = 4096
+_AT_ONCE = 256  # at most so many are chosen from one shortlist
+_BLOCK = 1 << 13  # vectors whose distances to those are in memory together
 
 
 @functools.partial(jax.jit, static_argnames=("count", "dimensions"))
@@ -36,12 +44,49 @@ def coreset(
     first = jnp.argmax(jax.random.uniform(first_key, valid.shape) * valid).astype(jnp.int32)
     norms = jnp.sum(vectors**2, -1)
 
-    def choose(i, state):
-        chosen, nearest = state
-        newest = chosen[i - 1]
-        products = jnp.matmul(vectors, vectors[newest], precision=EXACT)
-        nearest = jnp.minimum(nearest, norms - 2 * products + norms[newest])
-        return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
+    def extend(state):
+        chosen, number, nearest = state
+        new, found = _from_shortlist(vectors, norms, nearest, count - number)
+        kept = jnp.where(jnp.arange(_AT_ONCE) < found, new, first)  # the rest is written over, or cut off
+        chosen = jax.lax.dynamic_update_slice(chosen, kept, (number,))
+        return chosen, number + found, _nearest(vectors, norms, nearest, new, found)
 
     farthest = jnp.where(valid, jnp.inf, -jnp.inf)
-    return jax.lax.fori_loop(1, count, choose, (jnp.full(count, first), farthest))[0]
+    start = _nearest(vectors, norms, farthest, first[None], 1)
+    chosen = jnp.full(count + _AT_ONCE, first)
+    return jax.lax.while_loop(lambda state: state[1] < count, extend, (chosen, 1, start))[0][:count]
+
+
+def _from_shortlist(vectors, norms, nearest, most) -> tuple[jax.Array, jax.Array]:
+    """The next vectors, `[_AT_ONCE]` indices, and how many of them count: one or more, at most `most`."""
+    size = min(_SHORTLIST, len(nearest))
+    distances, listed = jax.lax.top_k(nearest, size)
+    outside = distances[-1] if size < len(nearest) else -jnp.inf
+    own, own_norms = vectors[listed], norms[listed]
+
+    def goes_on(state):
+        _, found, distances = state
+        return (found == 0) | ((found < jnp.minimum(_AT_ONCE, most)) & (distances.max() > outside))
+
+    def choose(state):
+        new, found, distances = state
+        at = jnp.argmax(distances)
+        products = jnp.matmul(own, own[at], precision=EXACT)
+        distances = jnp.minimum(distances, own_norms - 2 * products + own_norms[at])
+        return new.at[found].set(listed[at]), found + 1, distances
+
+    start = jnp.zeros(_AT_ONCE, jnp.int32), 0, distances
+    return jax.lax.while_loop(goes_on, choose, start)[:2]
+
+
+def _nearest(vectors, norms, nearest, new, found) -> jax.Array:
+    """Squared distances `[N]` to the nearest chosen vector, once the first `found` of `new` are chosen too."""
+    centres = vectors[new]
+    squares = jnp.where(jnp.arange(len(new)) < found, norms[new], jnp.inf)
+
+    def of_vector(one):
+        vector, norm, before = one
+        to_new = norm + jnp.min(squares - 2 * jnp.matmul(centres, vector, precision=EXACT))
+        return jnp.minimum(before, to_new)
+
+    return jax.lax.map(of_vector, (vectors, norms, nearest), batch_size=min(_BLOCK, len(vectors)))

@@ -25,6 +25,18 @@ def test_each_is_the_farthest_from_those_before():
         assert nearest[found[i]] == pytest.approx(nearest.max(), rel=1e-5)
 
 
+def test_so_it_is_where_many_shortlists_are_needed():
+    """More vectors than a shortlist has, and more of them chosen than one gives; those not valid are many."""
+    x = vectors(9000, 4)
+    valid = np.arange(9000) % 3 < 2
+    found = chosen(x, count=600, valid=valid)
+    x, nearest = x.astype(np.float64), np.full(9000, np.inf)
+    assert valid[found].all()
+    for i in range(1, 600):
+        nearest = np.minimum(nearest, np.linalg.norm(x - x[found[i - 1]], axis=-1))
+        assert nearest[found[i]] == pytest.approx(nearest[valid].max(), rel=1e-4)
+
+
 def test_only_valid_vectors_are_chosen_and_all_of_them_if_there_are_no_more():
     x, valid = vectors(), np.arange(200) < 20
     x[~valid] = 100  # the farthest of all
