@@ -20,8 +20,11 @@ compare: $(VENV)/.demo  ## every detector, the same time for each; over an hour;
 # A file's tests on one worker, so that what they share is made once; in the order of tests/conftest.py.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
+# Most of the time of small tests is the compiler's: here it optimises little; in test-all as users have it.
+QUICK_COMPILER := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+
 test: $(VENV)/.test  ## everything that is not marked slow
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
+	XLA_FLAGS="$(QUICK_COMPILER) $$XLA_FLAGS" $(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: $(VENV)/.test  ## slow tests too
 	$(BIN)/python -m pytest $(WORKERS)
