@@ -24,8 +24,8 @@ from hgad_jax.runs.model import (
     evidence_function,
     score_function,
 )
+from hgad_jax.runs.training_set import TrainingSet, training_set
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.training.training_set import TrainingSet, training_set
 
 _BATCH = 32  # images
 

@@ -3,9 +3,9 @@
 PatchCore (Roth et al. 2022, section 3.2, algorithm 1) keeps so the vectors of good images that it compares
 with. Distances are taken between random projections (Johnson-Lindenstrauss), which keep them well enough.
 
-The greedy choice is exact, and yet only a few dozen times looks at all vectors: distances to the nearest chosen
-vector only ever shrink, so while the farthest of a shortlist is farther than any vector outside it was, it is
-the farthest of all.
+The greedy choice is exact, and yet looks at all vectors only a few dozen times: distances to the nearest
+chosen vector only ever shrink, so while the farthest of a shortlist is farther than any vector outside it
+was, it is the farthest of all.
 """
 
 import functools
@@ -75,12 +75,12 @@ def _from_shortlist(vectors, norms, nearest, most) -> tuple[jax.Array, jax.Array
         distances = jnp.minimum(distances, own_norms - 2 * products + own_norms[at])
         return new.at[found].set(listed[at]), found + 1, distances
 
-    start = jnp.zeros(_AT_ONCE, jnp.int32), 0, distances
+    start = jnp.zeros(_AT_ONCE, jnp.int32), jnp.int32(0), distances
     return jax.lax.while_loop(goes_on, choose, start)[:2]
 
 
 def _nearest(vectors, norms, nearest, new, found) -> jax.Array:
-    """Squared distances `[N]` to the nearest chosen vector, once the first `found` of `new` are chosen too."""
+    """Squared distances `[N]` to the nearest chosen vector, the first `found` of `new` being chosen too."""
     centres = vectors[new]
     squares = jnp.where(jnp.arange(len(new)) < found, norms[new], jnp.inf)
 

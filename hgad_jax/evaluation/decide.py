@@ -38,7 +38,7 @@ class Labelled(NamedTuple):
     anomalous: np.ndarray
 
 
-class Decided(NamedTuple):
+class Advice(NamedTuple):
     """What is known to choose by.
 
     Attributes:
@@ -66,9 +66,9 @@ def decide(
     scores: str | Path | None = None,
     costs: Mapping[str, float] | None = None,
     write: bool = False,
-    render: Callable[[Decided], str] | None = None,
+    render: Callable[[Advice], str] | None = None,
     log: Callable[[str], None] = print,
-) -> Decided:
+) -> Advice:
     """Tells what there is to choose from, and writes a choice into a run.
 
     Args:
@@ -107,7 +107,7 @@ def decide(
     return found
 
 
-def _decided(scorer: Scorer, labelled: Labelled, costs: Costs | None) -> Decided:
+def _decided(scorer: Scorer, labelled: Labelled, costs: Costs | None) -> Advice:
     tables, recommended = {}, {}
     for k, name in enumerate(scorer.classes):
         own = labelled.labels == k
@@ -119,7 +119,7 @@ def _decided(scorer: Scorer, labelled: Labelled, costs: Costs | None) -> Decided
             recommended[name] = min(rows, key=lambda row: row["cost"])
         tables[name] = rows
     now = describe_thresholds(scorer.classes, scorer.decision)
-    return Decided(scorer.classes, tables, recommended, now, bool(len(labelled.labels)), costs)
+    return Advice(scorer.classes, tables, recommended, now, bool(len(labelled.labels)), costs)
 
 
 def _cost(row: Mapping[str, Any], costs: Costs) -> float:
@@ -144,7 +144,7 @@ def _costs(given: Mapping[str, float]) -> Costs:
     return Costs(**given)
 
 
-def lines(found: Decided) -> list[str]:
+def lines(found: Advice) -> list[str]:
     """The tables, for the terminal."""
     heads = ["asked", "threshold", "promised", "actual rate within", "false alarms", "misses"]
     result = []

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from hgad_jax.backbones.levels import Levels
 from hgad_jax.data.geometry import Transform, transform_of, visible_boxes
 from hgad_jax.detectors import Evidence
 from hgad_jax.errors import UserError
 from hgad_jax.runs import checkpoints, choice, provenance, workdir
+from hgad_jax.runs.late_calibration import late_calibration
 from hgad_jax.runs.mesh import data_mesh, per_image, replicate
 from hgad_jax.runs.model import (
     Model,
@@ -210,13 +212,17 @@ def _restored(directory: Path, config: Any) -> _Restored:
     if not (directory / "checkpoints").is_dir():
         raise UserError(f"{directory} holds no checkpoint yet: train.py has not got so far.")
     with checkpoints.open_manager(directory, read_only=True) as manager:
-        restored = checkpoints.read_newest(manager, lambda step: _restored_at(manager, step, config, build))
+        restored = checkpoints.read_newest(
+            manager, lambda step: _restored_at(directory, manager, step, config, build)
+        )
         if restored is None:
             raise UserError(f"{directory}/checkpoints holds no checkpoint yet: train.py has not got so far.")
         return restored
 
 
-def _restored_at(manager, step: int, config: Any, build: Callable[[int], Model]) -> _Restored:
+def _restored_at(
+    directory: Path, manager, step: int, config: Any, build: Callable[[int], Model]
+) -> _Restored:
     metadata = checkpoints.read_metadata(manager, step)
     provenance.check_same_model(f"{manager.directory}/{step}", metadata, config)
     names = tuple(metadata["classes"])
@@ -225,12 +231,16 @@ def _restored_at(manager, step: int, config: Any, build: Callable[[int], Model])
     abstract = abstract_model(model)
     good_names = tuple(metadata.get("calibration_names", ()))
     held_out = metadata["calibration_images"]
-    if held_out:
+    kept = held_out and "calibration" in metadata["arrays"]
+    if kept:
         abstract["calibration"] = abstract_model_calibration(config, model, held_out, named=bool(good_names))
     restored = replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
-    if held_out:
+    if kept:
         scores = {mode: GoodScores(*found) for mode, found in restored["calibration"].scores.items()}
         restored["calibration"] = restored["calibration"]._replace(scores=scores)
+    elif held_out:
+        own = restored["params"], restored["constants"]
+        restored["calibration"] = late_calibration(directory, model, metadata, *own, logging.info)
     return names, step, model, restored, good_names
 
 

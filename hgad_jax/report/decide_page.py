@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hgad_jax.evaluation.decide import Decided
+from hgad_jax.evaluation.decide import Advice
 from hgad_jax.inference.plain_names import plain
 from hgad_jax.report.figures import curves
 from hgad_jax.report.style import STYLE
@@ -13,7 +13,7 @@ from hgad_jax.report.style import STYLE
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def render(found: Decided) -> str:
+def render(found: Advice) -> str:
     """The page as HTML; it loads nothing."""
     now = "".join(f"<li>{html.escape(plain(line))}</li>" for line in found.now)
     sections = "".join(_section(found, name, rows) for name, rows in found.tables.items())
@@ -26,7 +26,7 @@ def render(found: Decided) -> str:
     )
 
 
-def _section(found: Decided, name: str, rows: list[dict[str, Any]]) -> str:
+def _section(found: Advice, name: str, rows: list[dict[str, Any]]) -> str:
     best = found.recommended.get(name)
     with_cost = best is not None
     heads = ["asked for", "threshold", "promised", "actual rate within", "false alarms", "misses"]

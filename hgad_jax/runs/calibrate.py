@@ -1,5 +1,6 @@
 """Calibration of a model on held-out good images: constants, scores of these images, class temperature."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from hgad_jax.data.geometry import Box, transform_of
 from hgad_jax.detectors import Evidence
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs.model import Model, evidence_function, piece_score_function, score_function
+from hgad_jax.runs.training_set import TrainingSet
 from hgad_jax.scoring.calibration import PIXEL_LEVELS, Calibration, GoodScores, modes, sort_scores
 from hgad_jax.scoring.classes import fit_temperature
 from hgad_jax.scoring.constants import (
@@ -80,6 +82,14 @@ def make_calibrate(config: Config, model: Model) -> Callable[..., Calibration]:
         )
 
     return calibrate
+
+
+def calibrated(
+    calibrate: Callable[..., Calibration], params: Any, constants: Any, data: TrainingSet
+) -> Calibration:
+    """The calibration of a state on the held-out images; `calibrate` as `make_calibrate` makes it."""
+    batches, labels = functools.partial(data.batches, data.held_out), data.labels[data.held_out]
+    return calibrate(params, constants, batches, labels, data.boxes, data.groups)
 
 
 def _collect(look: Callable, good: _Good, class_ids: Array, mix_classes: bool = False) -> Evidence:

@@ -7,7 +7,7 @@ import jax
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs import processes
 from hgad_jax.runs.model import Model
-from hgad_jax.training.training_set import TrainingSet
+from hgad_jax.runs.training_set import TrainingSet
 
 
 def initial_model(config: Any, model: Model, data: TrainingSet) -> tuple[Any, Any]:

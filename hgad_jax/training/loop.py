@@ -18,7 +18,7 @@ from hgad_jax.files import disk_errors, expanded
 from hgad_jax.progress_bar import progress_bar
 from hgad_jax.runs import checkpoints, near_duplicates, processes, provenance, pseudo_classes, workdir
 from hgad_jax.runs import images as run_images
-from hgad_jax.runs.calibrate import make_calibrate
+from hgad_jax.runs.calibrate import calibrated, make_calibrate
 from hgad_jax.runs.mesh import data_mesh, replicate
 from hgad_jax.runs.model import (
     Model,
@@ -31,16 +31,16 @@ from hgad_jax.runs.model import (
 from hgad_jax.runs.phases import CALIBRATING, FEATURES, FITTING, LISTING, TRAINING, Phases, seconds_of
 from hgad_jax.runs.phases import described as described_times
 from hgad_jax.runs.phases import save as save_times
+from hgad_jax.runs.training_set import describe, provenance_of, training_set
 from hgad_jax.training import interrupt, optimizers, schedules, selection
 from hgad_jax.training.batches import placed, training_features
-from hgad_jax.training.calibrating import calibrated, described_thresholds
 from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
 from hgad_jax.training.initial import initial_model
 from hgad_jax.training.metric_log import MetricLog, NoLog
 from hgad_jax.training.progress import Pace, describe_devices
 from hgad_jax.training.stability import Stability
 from hgad_jax.training.step import TrainState, init_state, make_train_step
-from hgad_jax.training.training_set import TrainingSet, describe, training_set
+from hgad_jax.training.thresholds_told import described_thresholds
 
 _AFTER_A_REFUSAL = (
     "Checkpoints that were finished before are kept: then run the same command to go on from the newest of "
@@ -201,14 +201,19 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
-        if calibrate:
+        at_the_end = selecting.over(best, step)
+        if (
+            calibrate and at_the_end
+        ):  # of those before, `runs.late_calibration` makes it if they are asked for
             with phases(CALIBRATING):
                 items["calibration"] = calibrated(calibrate, items["params"], constants, data)
-        finite_of = items["calibration"]._asdict() if calibrate else {"parameters": items["params"]}
+        finite_of = (
+            items["calibration"]._asdict() if "calibration" in items else {"parameters": items["params"]}
+        )
         bad = [name for name, part in finite_of.items() if not all_finite(part)]
         if bad:
             raise not_finite(f"after step {step}", bad, manager, weights)
-        metadata = _provenance(config, model, classes, data, found.contents, step) | {
+        metadata = provenance_of(config, model, classes, data, found.contents, step) | {
             "calibration_images": len(data.boxes),
             "calibration_names": data.names,
             "clusters": pseudo_classes.as_metadata(config, directory),
@@ -216,7 +221,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
         checkpoints.save(manager, step, items, metadata)
         images = step * config.train.batch_size
         save_times(directory, phases.seconds(), before=found.seconds, images=images)
-        if selecting.over(best, step):
+        if at_the_end:
             for line in (*selection.describe(best), *described_thresholds(config, items, classes, data)):
                 log(line)
 
@@ -281,7 +286,7 @@ def _start(config, model, data, classes, found, optimizer, manager, directory, l
         params, constants = processes.from_first((params, constants))
         return init_state(params, optimizer), None, constants, 0
     step = found.metadata["step"]
-    now = _provenance(config, model, classes, data, found.contents, step)
+    now = provenance_of(config, model, classes, data, found.contents, step)
     provenance.check_same_split(f"{manager.directory}/{step}", found.metadata, now)
     abstract = abstract_model(model)
     abstract |= selection.abstract_items(config, abstract["params"], optimizer)
@@ -291,16 +296,3 @@ def _start(config, model, data, classes, found, optimizer, manager, directory, l
         workdir.save_places(directory, config)
     log(f"Going on from step {step}")
     return *selection.from_items(step, restored), restored["constants"], step
-
-
-def _provenance(config, model: Model, classes, data: TrainingSet, contents, step: int) -> dict[str, Any]:
-    return provenance.describe(
-        config,
-        weights=model.levels.backbone_hash,
-        contents=contents,
-        step=step,
-        classes=classes,
-        train=data.labels[data.train],
-        held_out=data.labels[data.held_out],
-        split=data.split,
-    )

@@ -17,8 +17,8 @@ from jax.sharding import Mesh
 from hgad_jax.flows.grid import draw_grids
 from hgad_jax.runs.mesh import per_image, replicate
 from hgad_jax.runs.model import Model
+from hgad_jax.runs.training_set import READ, TrainingSet
 from hgad_jax.training.state import TrainState
-from hgad_jax.training.training_set import READ, TrainingSet
 from hgad_jax.types import Array, abstract_array
 
 _GRIDS = 2  # their stream of random numbers among those of a seed

@@ -10,8 +10,8 @@ from trees import add_class, tiny_config
 from hgad_jax.data.augment import augmented_batches
 from hgad_jax.data.geometry import transform_of
 from hgad_jax.runs.model import build_model, cached_features, load_usable
+from hgad_jax.runs.training_set import training_set
 from hgad_jax.training.batches import training_features
-from hgad_jax.training.training_set import training_set
 
 
 @pytest.fixture(scope="module")

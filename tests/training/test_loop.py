@@ -17,8 +17,8 @@ from hgad_jax.data import load_dataset
 from hgad_jax.errors import UserError
 from hgad_jax.runs import checkpoints
 from hgad_jax.runs.model import abstract_model, abstract_model_calibration, build_model, cached_features
+from hgad_jax.runs.training_set import training_set
 from hgad_jax.training import loop
-from hgad_jax.training.training_set import training_set
 
 STEPS = 8  # 16 images to train on, 8 a step, 4 epochs; checkpoints at 4 and 8
 

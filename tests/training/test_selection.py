@@ -15,8 +15,8 @@ from hgad_jax.flows.grid import draw_grids
 from hgad_jax.runs import checkpoints
 from hgad_jax.runs.mesh import data_mesh
 from hgad_jax.runs.model import build_model, cached_features
+from hgad_jax.runs.training_set import training_set
 from hgad_jax.training import loop, selection
-from hgad_jax.training.training_set import training_set
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from hgad_jax.data.geometry import transform_of, visible_boxes
 from hgad_jax.data.records import image_name
 from hgad_jax.data.split import hold_out
 from hgad_jax.data.tiles import example_indices
+from hgad_jax.runs import provenance
 from hgad_jax.runs.model import Model, sizes_needed
 
 READ = 32  # images at a time from the cache, outside of training steps
@@ -67,6 +68,20 @@ def training_set(
     labels = labels.repeat(transform.num_tiles)
     return TrainingSet(
         cache, labels, train, held_out, records, dataset.test, boxes, split, of_held_out, names
+    )
+
+
+def provenance_of(config, model: Model, classes, data: TrainingSet, contents, step: int) -> dict[str, Any]:
+    """What a checkpoint's metadata says of its run, see `provenance.describe`."""
+    return provenance.describe(
+        config,
+        weights=model.levels.backbone_hash,
+        contents=contents,
+        step=step,
+        classes=classes,
+        train=data.labels[data.train],
+        held_out=data.labels[data.held_out],
+        split=data.split,
     )
 
 

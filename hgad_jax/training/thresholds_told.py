@@ -1,19 +1,11 @@
-"""What is calibrated on the good images that are held out, and what a run without any says."""
+"""What a run says of its thresholds at the end of training, or of having none."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hgad_jax.runs.training_set import TrainingSet
 from hgad_jax.scoring.apart import odd_ones
-from hgad_jax.scoring.calibration import Calibration
 from hgad_jax.scoring.decision import NO_THRESHOLDS, decide, describe_thresholds
-from hgad_jax.training.training_set import TrainingSet
-
-
-def calibrated(calibrate: Callable, params: Any, constants: Any, data: TrainingSet) -> Calibration:
-    """The calibration of a state on the held-out images; `calibrate` as `runs.calibrate` makes it."""
-    batches, labels = functools.partial(data.batches, data.held_out), data.labels[data.held_out]
-    return calibrate(params, constants, batches, labels, data.boxes, data.groups)
 
 
 def described_thresholds(
