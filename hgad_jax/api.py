@@ -49,7 +49,7 @@ def evaluate(workdir: str | Path, *, report: bool = False, **settings: Any) -> d
     return evaluation.evaluate(workdir, render=page.render if report else None, **settings)
 
 
-def decide(workdir: str | Path, **settings: Any) -> decisions.Decided:
+def decide(workdir: str | Path, **settings: Any) -> decisions.Advice:
     """Tells what each rate of false alarms promises and costs, and keeps a choice.
 
     Args:

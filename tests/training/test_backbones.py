@@ -13,6 +13,7 @@ from hgad_jax.training.loop import train
 
 SETTINGS = {
     "backbone__source": "random",
+    "bank__taps": (),
     "detector__conditioning": "none",
     "detector__regions": 0,
     "train__epochs": 1.0,  # one batch
