@@ -148,11 +148,6 @@ def _of_detector(config: Any, num_devices: int) -> Iterator[str]:
             f"scoring.classes is 'mixture', expected 'inferred' or 'given': {made} has no model of the "
             "mixture"
         )
-    if config.scoring.terms != "both" and not detector.published.entropy:
-        yield (
-            f"scoring.terms is {config.scoring.terms!r}, expected 'both': the published score of "
-            f"{section.name} has no entropy beside the likelihood"
-        )
     if detector.fitted and epochs:
         yield f"train.epochs is {epochs}, expected 0: {section.name} is fitted, not trained"
     for term, weight in config.loss.items():
@@ -161,3 +156,8 @@ def _of_detector(config: Any, num_devices: int) -> Iterator[str]:
                 f"loss.{term} is {weight}, expected 0: {made} has no such term, only "
                 f"{', '.join(detector.terms)}"
             )
+    if config.scoring.terms != "both" and not detector.published.entropy:
+        yield (
+            f"scoring.terms is {config.scoring.terms!r}, expected 'both': the published score of "
+            f"{section.name} has no entropy beside the likelihood"
+        )
