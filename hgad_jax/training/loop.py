@@ -32,7 +32,7 @@ from hgad_jax.runs.phases import CALIBRATING, FEATURES, FITTING, LISTING, TRAINI
 from hgad_jax.runs.phases import described as described_times
 from hgad_jax.runs.phases import save as save_times
 from hgad_jax.runs.training_set import describe, provenance_of, training_set
-from hgad_jax.training import interrupt, optimizers, schedules, selection
+from hgad_jax.training import best_states, interrupt, optimizers, schedules, selection, stability_report
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
 from hgad_jax.training.initial import initial_model
@@ -198,13 +198,18 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     calibrate = make_calibrate(config, model) if len(data.held_out) else None
     weights = model.levels.backbone_hash
 
+    def metadata_at(step):
+        return provenance_of(config, model, classes, data, found.contents, step) | {
+            "calibration_images": len(data.boxes),
+            "calibration_names": data.names,
+            "clusters": pseudo_classes.as_metadata(config, directory),
+        }
+
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
         at_the_end = selecting.over(best, step)
-        if (
-            calibrate and at_the_end
-        ):  # of those before, `runs.late_calibration` makes it if they are asked for
+        if calibrate and at_the_end:  # before, `runs.late_calibration` makes it where it is asked for
             with phases(CALIBRATING):
                 items["calibration"] = calibrated(calibrate, items["params"], constants, data)
         finite_of = (
@@ -213,12 +218,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
         bad = [name for name, part in finite_of.items() if not all_finite(part)]
         if bad:
             raise not_finite(f"after step {step}", bad, manager, weights)
-        metadata = provenance_of(config, model, classes, data, found.contents, step) | {
-            "calibration_images": len(data.boxes),
-            "calibration_names": data.names,
-            "clusters": pseudo_classes.as_metadata(config, directory),
-        }
-        checkpoints.save(manager, step, items, metadata)
+        checkpoints.save(manager, step, items, metadata_at(step))
         images = step * config.train.batch_size
         save_times(directory, phases.seconds(), before=found.seconds, images=images)
         if at_the_end:
@@ -256,7 +256,10 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
             if last or logged or measured or selects:
                 mean = mean_metrics(pending, done, manager, weights)
                 mean |= mean_metrics([held_out], done, manager, weights) if selects else {}
-                mean |= stability.measure(state.params, constants) if measured else {}
+                if measured:
+                    mean |= stability.measure(state.params, constants)
+                    items = {"params": state.params, "constants": constants}
+                    best_states.keep(config, directory, done, mean, items, metadata_at(done))
                 metric_log.write(done, mean)
                 bar.update(len(pending))
                 images_per_second, estimate = pace.waited(done)
@@ -271,7 +274,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
                 raise interrupt.stopped(done, schedule.steps, directory)
             if last:
                 break
-    stability.report()
+    stability_report.write(config, directory, len(data.train) / config.train.batch_size, log)
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
     log(f"{directory}: {int(state.step)} steps done, model saved")
