@@ -18,7 +18,7 @@ FILES = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"
 FILES += sorted((ROOT / "hgad_jax").glob("*.py")) + sorted(ROOT.glob("*.py"))
 # The papers' figures, by what the papers call their methods; keys and presets of each detector, by its name.
 TABLES = {
-    "published_tables.py",
+    "published.py",
     "bank.py",
     "shared.py",
     "experiments.py",
