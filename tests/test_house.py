@@ -19,7 +19,7 @@ FLOORS = (
     ("disk", "exit_status", "resize"),
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),
-    ("config",),
+    ("config", "papers"),
     ("runs",),
     ("artefact",),
     ("inference", "training"),
