@@ -136,12 +136,13 @@ class Problems:
 
     def config(self, preset: str) -> Any:
         """The config of a preset, on these images."""
-        config = DETECTORS[FLOOR]("folder") if preset == "floor" else get_config("hgad_folder", preset)
+        config = DETECTORS[FLOOR]("folder") if preset == "floor" else _of_hgad(preset)
         config.data.update(name="folder", root=str(self._root))
         config.cache.dir = str(self._out / "cache")
         if preset == "paper":
             config.data.update(image_size=256, resize="squash")
             config.scoring.protocol = "calibrated"
+            config.calibration.fraction = 0.15
         _change(config, self._settings)
         return config
 
@@ -151,6 +152,11 @@ class Problems:
             problem = make_problem(self.config(preset), self.dataset, say)
             self._made[preset] = problem, Judge(problem)
         return self._made[preset]
+
+
+def _of_hgad(preset: str) -> Any:
+    """The preset with the backbone that both have in common, and that needs no download."""
+    return get_config("hgad_folder", f"{preset},tf_efficientnet_lite0")
 
 
 def _change(config: Any, settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ DIR holds what its page offers, its archive (or one for each class) or unpacked;
 the tree and the licence.
 Published, with EfficientNet-B6 at 1024 pixels: mean image / pixel AUROC .984 / .979. Not reproduced here:
 these images may not be handed on, and the default settings here are other ones
-(configs/hgad_mvtec_ad.py:paper,tf_efficientnet_b6 has the published ones; its weights are fetched with
+(configs/hgad_mvtec_ad.py:paper has the published ones; its weights are fetched with
 `python -m hgad_jax.backbones fetch tf_efficientnet_b6.aa_in1k`).
 """
 

@@ -7,7 +7,7 @@ DIR holds the folders mvtec_ad, btad, mvtec_3d_rgb and visa, each with what its 
 unpacked; docs/data.md has the pages, the trees and the licences.
 Published, with EfficientNet-B6 at 1024 pixels: mean image / pixel AUROC .935 / .975. Not reproduced here:
 these images may not be handed on, and the default settings here are other ones
-(configs/hgad_union.py:paper,tf_efficientnet_b6 has the published ones; its weights are fetched with
+(configs/hgad_union.py:paper has the published ones; its weights are fetched with
 `python -m hgad_jax.backbones fetch tf_efficientnet_b6.aa_in1k`).
 """
 

@@ -7,7 +7,7 @@ DIR holds what its page offers, its archive or unpacked; docs/data.md has the pa
 licence.
 Published, with EfficientNet-B6 at 1024 pixels: mean image / pixel AUROC .971 / .989. Not reproduced here:
 these images may not be handed on, and the default settings here are other ones
-(configs/hgad_visa.py:paper,tf_efficientnet_b6 has the published ones; its weights are fetched with
+(configs/hgad_visa.py:paper has the published ones; its weights are fetched with
 `python -m hgad_jax.backbones fetch tf_efficientnet_b6.aa_in1k`).
 """
 

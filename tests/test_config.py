@@ -13,7 +13,7 @@ from trees import ROOT, tiny_config
 
 from hgad_jax.config import EXPERIMENTS, RECIPES, completed, get_config, validate
 from hgad_jax.config.common import COMMON
-from hgad_jax.config.recipe import keys
+from hgad_jax.config.recipe import LITE, keys
 from hgad_jax.config.words import CLASSES
 from hgad_jax.data.datasets import btad, mvtec_3d_rgb, mvtec_ad, stc, visa
 from hgad_jax.data.geometry import Transform
@@ -197,6 +197,8 @@ PUBLISHED = {
     "train.warmup_epochs": 16.0,
     "train.hold_epochs": 8.0,
     "scoring.protocol": "paper",
+    "scoring.map_size": 256,
+    "calibration.fraction": 0.0,
 }
 
 
@@ -207,12 +209,17 @@ def test_paper_preset_holds_the_published_values():
 
 
 def test_published_backbone_of_hgad():
-    backbone = get_config("hgad_mvtec_ad:paper,tf_efficientnet_b6").backbone
-    assert (backbone.name, backbone.taps, backbone.scales) == (
-        "tf_efficientnet_b6.aa_in1k",
-        ("blocks.4",),
-        (1, 2, 4),
-    )
+    for words in ("paper", "paper,tf_efficientnet_b6"):
+        backbone = get_config(f"hgad_mvtec_ad:{words}").backbone
+        assert (backbone.name, backbone.source) == ("tf_efficientnet_b6.aa_in1k", "cache")
+        assert (backbone.taps, backbone.scales) == (("blocks.4",), (1, 2, 4))
+
+
+@pytest.mark.parametrize("name", ["hgad", "cflow", "fastflow", "padim", "spade", "patchcore"])
+def test_the_backbone_without_a_download_is_an_explicit_word_of_the_published_settings(name):
+    assert get_config(f"{name}_folder:paper").backbone.name not in ("", LITE)
+    assert get_config(f"{name}_folder:paper,{LITE}").backbone.name == LITE
+    assert get_config(f"{name}_folder").backbone.name == LITE
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

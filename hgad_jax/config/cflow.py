@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hgad_jax.config import shared
 from hgad_jax.config.key import Key, at_least, one_of
-from hgad_jax.config.recipe import PLAIN, Asked, Changes, Recipe, weights
+from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
 
 # Input sides of MVTec AD's classes in the README of the released code, pixels; 512 of the others.
 _SIZES = dict.fromkeys(("cable", "capsule", "hazelnut", "metal_nut", "pill"), 256) | {"transistor": 128}
@@ -40,6 +40,7 @@ _SECTIONS = {
 
 def _paper(asked: Asked) -> Changes:
     return {
+        **PAPER,
         "data.image_size": _SIZES.get(asked.class_name, 512) if asked.dataset == "mvtec_ad" else 256,
         "data.interpolation": "lanczos",
         "data.rotation": 5.0,
@@ -59,7 +60,6 @@ def _paper(asked: Asked) -> Changes:
         "train.warmup_epochs": 16.0,
         "train.hold_epochs": 8.0,
         "train.clip_norm": 0.0,
-        "scoring.protocol": "paper",
     }
 
 

@@ -9,8 +9,12 @@ from hgad_jax.scoring.judged import UNKNOWNS, WARN
 from hgad_jax.scoring.per_class import LEAST_RATE, MOST_RATE, class_rate
 
 CALIBRATION = {
-    "fraction": Key(0.15, "of each class's good images, held out of training", at_least(0, 0.5)),
-    "min_images": Key(10, "at least so many of each class", at_least(2), "images"),
+    "fraction": Key(
+        0.15,
+        "of each class's good images, held out of training; 0: none, as papers train, and no thresholds",
+        at_least(0, 0.5),
+    ),
+    "min_images": Key(10, "if any, at least so many of each class", at_least(2), "images"),
     "groups": Key(
         named_groups.AUTO,
         "near-duplicates, such as exposures of one part, which are held out together: auto finds them by "
@@ -97,6 +101,13 @@ SCORING = {
         0.01, "image score: mean of this share of highest pixels; 0: the maximum", at_least(0, 1)
     ),
     "sigma": Key(0.0, "Gaussian smoothing of the maps", at_least(0, 1000), "pixels"),
+    "map_size": Key(
+        0,
+        "protocol paper: side of maps and masks, whatever the side of the images; 0: the same",
+        at_least(0, 16384),
+        "pixels",
+        before=0,
+    ),
     "ordinary_fraction": Key(
         0.1,
         "an image is of no known class if every level is unlike good images at all but this share of "

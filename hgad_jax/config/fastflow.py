@@ -9,7 +9,7 @@ from typing import Any
 
 from hgad_jax.config import shared
 from hgad_jax.config.key import Key, anything
-from hgad_jax.config.recipe import PLAIN, Asked, Changes, Recipe, weights
+from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
 
 _SECTIONS = {
     "detector": {
@@ -27,6 +27,7 @@ _SECTIONS = {
 def _paper(asked: Asked) -> Changes:
     del asked
     return {
+        **PAPER,
         "detector.identity_init": False,
         "detector.norm": "trainable",
         "detector.conditioning": "none",
@@ -40,7 +41,6 @@ def _paper(asked: Asked) -> Changes:
         "train.final_learning_rate": 1.0,
         "train.weight_decay": 1e-5,
         "train.clip_norm": 0.0,
-        "scoring.protocol": "paper",
     }
 
 

@@ -5,7 +5,7 @@ Presets: `default` and `paper` (Defard et al., 2020: published scores, smoothed 
 
 from hgad_jax.config import shared
 from hgad_jax.config.key import Key, above, at_least
-from hgad_jax.config.recipe import PLAIN, Recipe, weights
+from hgad_jax.config.recipe import PAPER, PLAIN, Recipe, weights
 
 _SECTIONS = {
     "detector": {
@@ -23,7 +23,7 @@ RECIPE = Recipe(
     sections=_SECTIONS,
     defaults=PLAIN
     | {"train.epochs": 0.0, "train.stage_two_epoch": 0.0, "train.positions": 0, "train.keep": "last"},
-    presets={"paper": lambda asked: {"scoring.protocol": "paper"}},
+    presets={"paper": lambda asked: PAPER},
     backbones={
         "resnet18": weights("resnet18.tv_in1k", _PYRAMID, dimensions=100),
         "wide_resnet50_2": weights("wide_resnet50_2.tv_in1k", _PYRAMID, dimensions=550),

@@ -6,7 +6,7 @@ side by side, 224 pixels, published scores).
 
 from hgad_jax.config import shared
 from hgad_jax.config.key import Key, anything
-from hgad_jax.config.recipe import PLAIN, Asked, Changes, Recipe, weights
+from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
 
 _SECTIONS = {
     "detector": {
@@ -23,6 +23,7 @@ _SECTIONS = {
 def _paper(asked: Asked) -> Changes:
     del asked
     return {
+        **PAPER,
         "data.image_size": 224,
         "data.resize": "short_side_crop",
         "backbone.taps": ("blocks.2", "blocks.4"),
@@ -30,7 +31,6 @@ def _paper(asked: Asked) -> Changes:
         "detector.join": True,
         "detector.bank_kernel": "nearest",
         "detector.bank_projection": 128,
-        "scoring.protocol": "paper",
         "scoring.image_score": "map",
     }
 

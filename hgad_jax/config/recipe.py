@@ -15,6 +15,7 @@ Changes = Mapping[str, Any]  # of keys joined by dots, such as {"train.epochs": 
 Sections = Mapping[str, dict[str, Key]]
 
 PLAIN = {"backbone.equalize": 0.0, "backbone.neighbours": ()}  # maps as all papers have them
+PAPER = {"scoring.protocol": "paper", "calibration.fraction": 0.0}  # they train on all good images
 LITE = "tf_efficientnet_lite0"  # the backbone that needs no download
 
 
@@ -39,7 +40,7 @@ class Recipe(NamedTuple):
       defaults: what it changes in the common ones.
       presets: name → changes; applied in this order, those that are asked for.
       backbones: name → changes; without one asked for, the common default.
-      paper_backbone: taken where an experiment is the paper's.
+      paper_backbone: taken where an experiment or a preset is the paper's and no other is named.
     """
 
     sections: Sections
@@ -83,7 +84,7 @@ def make(
     is_paper = "paper" in words.presets or (paper and "default" not in words.presets)
     asked = Asked(dataset, words, is_paper)
     wanted = {*words.presets, *(["paper"] if is_paper else [])}
-    backbone = words.backbone or (recipe.paper_backbone if paper else "")
+    backbone = words.backbone or (recipe.paper_backbone if paper or is_paper else "")
     config = _defaults(keys(recipe))
     steps = [
         recipe.defaults,

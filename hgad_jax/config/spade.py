@@ -5,7 +5,7 @@ Presets: `default` and `paper` (Cohen & Hoshen, 2020: published scores, smoothed
 
 from hgad_jax.config import shared
 from hgad_jax.config.key import Key, at_least
-from hgad_jax.config.recipe import PLAIN, Recipe, weights
+from hgad_jax.config.recipe import PAPER, PLAIN, Recipe, weights
 
 _SECTIONS = {
     "detector": {
@@ -26,7 +26,7 @@ RECIPE = Recipe(
     sections=_SECTIONS,
     defaults=PLAIN
     | {"train.epochs": 0.0, "train.stage_two_epoch": 0.0, "train.positions": 0, "train.keep": "last"},
-    presets={"paper": lambda asked: {"scoring.protocol": "paper"}},
+    presets={"paper": lambda asked: PAPER},
     # The last tap finds the images, the others compare positions with it.
     backbones={
         "wide_resnet50_2": weights("wide_resnet50_2.tv_in1k", ("layer1", "layer2", "layer3", "layer4"))

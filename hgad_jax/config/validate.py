@@ -92,6 +92,7 @@ def _together(config: Any, num_devices: int) -> Iterator[str]:
             f"train.patience is {train.patience}, expected 0 with train.keep={train.keep!r}: "
             "only train.keep='best' looks for a better state"
         )
+    yield from _without_calibration(config)
     window = tuple(config.eval.window)
     if window and (config.data.tiles > 1 or config.data.classes != "given"):
         yield f"eval.window is {window}, expected (): it needs data.tiles=1 and data.classes='given'"
@@ -99,6 +100,23 @@ def _together(config: Any, num_devices: int) -> Iterator[str]:
         yield (
             f"train.batch_size is {train.batch_size}, expected a multiple of the {num_devices} devices that "
             "it is split over"
+        )
+
+
+def _without_calibration(config: Any) -> Iterator[str]:
+    """What needs good images that are held out, where all are trained on."""
+    if config.calibration.fraction:
+        return
+    if config.scoring.protocol == "calibrated":
+        yield (
+            "calibration.fraction is 0, expected above 0 with scoring.protocol='calibrated': thresholds come "
+            "from good images that are held out of training. The published protocol has none: "
+            "scoring.protocol='paper'"
+        )
+    if config.train.keep == "best":
+        yield (
+            "calibration.fraction is 0, expected above 0 with train.keep='best': the state is chosen on good "
+            "images that are held out of training"
         )
 
 

@@ -105,6 +105,11 @@ def transform_of(data: Any) -> Transform:
     return Transform(size=data.image_size, **settings)
 
 
+def mapped(transform: Transform, map_size: int) -> Transform:
+    """The transform of masks and maps of this side, pixels; 0: as large as what the model sees."""
+    return transform._replace(size=map_size or transform.size, detail=1)
+
+
 def placement(transform: Transform, image_size: tuple[int, int]) -> Box:
     """Where the whole image lies in the working square; with a crop it reaches beyond the square.
 

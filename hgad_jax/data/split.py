@@ -16,7 +16,12 @@ FEWEST = 4  # good images of a class: two to train on, two to calibrate on
 
 
 def num_held_out(count: int, *, fraction: float, min_images: int) -> int:
-    """How many of so many different good images of a class are held out: never more than half of them."""
+    """How many of so many different good images of a class are held out: never more than half of them.
+
+    None with a fraction of 0, whatever `min_images`.
+    """
+    if not fraction:
+        return 0
     return min(max(math.ceil(fraction * count), min_images), count // 2)
 
 
@@ -56,7 +61,7 @@ def hold_out(
 
     Args:
       records: good images.
-      fraction: share to hold out of each class.
+      fraction: share to hold out of each class; 0: none, all images are trained on.
       min_images: at least so many of each class, unless that would be more than half of them.
       seed: other seeds give other splits.
       groups: number of each image's group of near-duplicates, `[N]`; None: no groups.
@@ -67,6 +72,8 @@ def hold_out(
     Raises:
       UserError: a class has too few different images, or too few groups of them.
     """
+    if not fraction:
+        return list(range(len(records))), []
     train, held = [], []
     hashes = [_content_hash(record.path, seed) for record in records]
     for name in sorted({record.class_name for record in records}):

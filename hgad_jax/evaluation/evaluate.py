@@ -101,11 +101,13 @@ def evaluate(
         classes=_classes(chosen, classes),
         threshold=threshold,
         false_alarm_rate=false_alarm_rate,
+        decides=chosen != "paper",
     )
     dataset = run_dataset(scorer, directory, log, root=root)
     out = expanded(out or directory / "eval")
     with ExitStack() as files:
-        test = open_eval_set(dataset, split, scorer.classes, scorer.transform, _existing(out))
+        side = scorer.config.scoring.map_size if chosen == "paper" else 0
+        test = open_eval_set(dataset, split, scorer.classes, scorer.transform, _existing(out), side)
         files.enter_context(unchanged(test.records))
         head = {
             **{"protocol": chosen, "class_of_test_images": scorer.mode, "dataset": dataset.name},

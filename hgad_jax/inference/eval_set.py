@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hgad_jax.data import Dataset, Record
-from hgad_jax.data.geometry import Box, Transform, valid_region
+from hgad_jax.data.geometry import Box, Transform, mapped, valid_region
 from hgad_jax.data.transforms import image_size, load_mask
 from hgad_jax.disk import DiskArray
 from hgad_jax.errors import UserError
@@ -24,16 +24,23 @@ class EvalSet:
       has_truth: whether all defective pixels of the image are known, bool `[N]`: its class has masks, and it
         is good or has one. Only of groups found by clustering are some without.
       transform: that brings an image to a square.
-      size: side of that square, of masks and of maps, in pixels.
+      mapped: the same transform at the size of masks and maps.
+      size: side of its square, of masks and of maps, in pixels.
     """
 
     def __init__(
-        self, records: tuple[Record, ...], classes: tuple[str, ...], transform: Transform, directory: Path
+        self,
+        records: tuple[Record, ...],
+        classes: tuple[str, ...],
+        transform: Transform,
+        directory: Path,
+        map_size: int = 0,
     ):
         ids = np.array([classes.index(r.class_name) for r in records], np.int32)
         order = np.argsort(ids, kind="stable")
         self.records = tuple(records[i] for i in order)
-        self.classes, self.transform, self.size = classes, transform, transform.working_size
+        self.classes, self.transform, self.mapped = classes, transform, mapped(transform, map_size)
+        self.size = self.mapped.working_size
         self.labels = ids[order]
         self.anomalous = np.array([r.anomalous for r in self.records], bool)
         masked = np.array([r.mask is not None for r in self.records], bool)
@@ -50,7 +57,7 @@ class EvalSet:
         with self._open:
             for index, record in enumerate(self.records):
                 if record.mask is not None:
-                    mask = load_mask(record.mask, self.transform, image=record.path)
+                    mask = load_mask(record.mask, self.mapped, image=record.path)
                     self._masks.write(index, np.packbits(mask)[None])
             self._open = self._open.pop_all()  # keeps the file if all went well
         return self
@@ -67,9 +74,9 @@ class EvalSet:
 
     def box(self, index: int) -> Box:
         """Where an image lies in the square; around it is what a letterbox leaves."""
-        if self.transform.resize != "letterbox":  # no need to open the file
+        if self.mapped.resize != "letterbox":  # no need to open the file
             return Box(0, 0, self.size, self.size)
-        return valid_region(self.transform, image_size(self.records[index].path))
+        return valid_region(self.mapped, image_size(self.records[index].path))
 
     def of_class(self, class_id: int) -> range:
         """Indices of a class's images."""
@@ -84,9 +91,22 @@ class EvalSet:
 
 
 def open_eval_set(
-    dataset: Dataset, split: str, classes: tuple[str, ...], transform: Transform, directory: Path
+    dataset: Dataset,
+    split: str,
+    classes: tuple[str, ...],
+    transform: Transform,
+    directory: Path,
+    map_size: int = 0,
 ) -> EvalSet:
     """The images of a split; its masks are read, and kept in `directory`, when it is entered.
+
+    Args:
+      dataset: of the images.
+      split: "train" or "test".
+      classes: names.
+      transform: that brings an image to a square.
+      directory: where masks are kept.
+      map_size: of masks and maps, see `geometry.mapped`.
 
     Raises:
       UserError: no such split, no images in it, or of a class that the model does not know.
@@ -97,7 +117,7 @@ def open_eval_set(
     if not records:
         raise UserError(f"{dataset.name} has no images in its {split} split: nothing to evaluate.")
     refuse_unknown(records, classes)
-    return EvalSet(records, classes, transform, directory)
+    return EvalSet(records, classes, transform, directory, map_size)
 
 
 def refuse_unknown(records: Iterable[Record], classes: tuple[str, ...]) -> None:

@@ -26,12 +26,21 @@ from hgad_jax.runs.model import (
 from hgad_jax.runs.pseudo_classes import regrouped
 from hgad_jax.scoring.calibration import Calibration, GoodScores
 from hgad_jax.scoring.constants import of_classes
-from hgad_jax.scoring.decision import Decision, Setting, choose, decide
+from hgad_jax.scoring.decision import NO_THRESHOLDS, Decision, Setting, choose, decide
 from hgad_jax.scoring.evidence import names_of
 from hgad_jax.scoring.published import PublishedScore
 from hgad_jax.scoring.scored import Scored, Scores
 
 __all__ = ["Scorer", "Scores", "evidence_of", "load_scorer", "with_mode"]
+
+
+class ByGoodImages(NamedTuple):
+    """What held-out good images give a model; see `Scorer` for what each is."""
+
+    calibration: Calibration
+    decision: Decision
+    given: Decision
+    calibrated: Callable
 
 
 class Scorer(NamedTuple):
@@ -45,15 +54,17 @@ class Scorer(NamedTuple):
       step: of the checkpoint.
       transform: that brings an image to what the model sees.
       mode: where images' classes come from: "inferred", "mixture" or "given".
+      by_good_images: the four below; None of a run that trained on all good images, of which there is only
+        what the published protocol needs.
       decision: what decides on scores, for each class that an image may be scored as.
       given: the same for an image whose class is given, whatever the mode.
       calibration: what thresholds were taken from.
+      calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
+        lie in the working square (`geometry.visible_boxes`); None: everywhere.
       good_names: of the held-out good images, as `GoodScores.number` counts them; () of older runs.
       evidence: (uint8 images `[B·n², S, S, 3]`, class ids `[B·n²]` or None) → `Evidence`; jitted. Class ids
         are those of images whose class is given: their likelihood is under that class in every mode.
       features_evidence: (features per level `[B·n², h, w, C]`, class ids or None) → `Evidence`; jitted.
-      calibrated: (`Evidence`, boxes `[B, 4]` or None) → `Scores` of B images; jitted. Boxes say where images
-        lie in the working square (`geometry.visible_boxes`); None: everywhere.
       levels: the backbone: uint8 images → features.
       published: how the detector's paper scores images.
       evidence_names: what the pieces of evidence are whose scores `Scores.pieces` has.
@@ -69,13 +80,10 @@ class Scorer(NamedTuple):
     step: int
     transform: Transform
     mode: str
-    decision: Decision
-    given: Decision
-    calibration: Calibration
+    by_good_images: ByGoodImages | None
     good_names: tuple[str, ...]
     evidence: Callable
     features_evidence: Callable
-    calibrated: Callable
     levels: Levels
     regrouped: Callable
     published: PublishedScore
@@ -83,6 +91,31 @@ class Scorer(NamedTuple):
     model: Model
     weights: tuple[Any, Any, Any]
     latents: Callable | None
+
+    @property
+    def decision(self) -> Decision:
+        """See above."""
+        return self._by_good_images().decision
+
+    @property
+    def given(self) -> Decision:
+        """See above."""
+        return self._by_good_images().given
+
+    @property
+    def calibration(self) -> Calibration:
+        """See above."""
+        return self._by_good_images().calibration
+
+    @property
+    def calibrated(self) -> Callable:
+        """See above."""
+        return self._by_good_images().calibrated
+
+    def _by_good_images(self) -> ByGoodImages:
+        if self.by_good_images is None:
+            raise UserError(NO_THRESHOLDS)
+        return self.by_good_images
 
     def scored(self, images: np.ndarray, class_ids: np.ndarray | None, boxes: np.ndarray | None) -> Scored:
         """Evidence and scores of B images; the arguments are those of `evidence` and `calibrated`."""
@@ -100,6 +133,7 @@ def load_scorer(
     classes: str | None = None,
     threshold: Setting = None,
     false_alarm_rate: Setting = None,
+    decides: bool = True,
 ) -> Scorer:
     """Restores the newest checkpoint of a run.
 
@@ -109,10 +143,11 @@ def load_scorer(
       threshold: of image scores: "tail", "conformal" or a number, for some classes as "CLASS=VALUE" or in a
         mapping; None for the config's.
       false_alarm_rate: that "tail" and "conformal" thresholds are set for, likewise; None for the config's.
+      decides: whether images are decided on; else a run does as well that held no good images out.
 
     Raises:
       UserError: no run, no checkpoint, or one that cannot be read; a rate for a threshold that has none, or a
-        class that the model does not know.
+        class that the model does not know; no thresholds.
     """
     directory = workdir.local_path(directory)
     config = workdir.load_config(directory)
@@ -121,8 +156,8 @@ def load_scorer(
     names, step, model, restored, good_names = _restored(directory, config)
     weights = model.levels.variables, restored["params"], restored["constants"]
     mode, transform = classes or config.scoring.classes, transform_of(config.data)
-    calibration = restored["calibration"]
-    decision = decide(calibration, config, mode, names)
+    if decides and "calibration" not in restored:
+        raise UserError(f"{directory}: {NO_THRESHOLDS}")
     from_images, from_features = _evidence(model, weights, mode, transform)
     return Scorer(
         config,
@@ -130,13 +165,10 @@ def load_scorer(
         step,
         transform,
         mode,
-        decision,
-        given=decision if mode == "given" else decide(calibration, config, "given", names),
-        calibration=calibration,
+        _by_good_images(config, transform, restored.get("calibration"), mode, names),
         good_names=good_names,
         evidence=from_images,
         features_evidence=from_features,
-        calibrated=_calibrated(config, transform, calibration),
         levels=model.levels,
         regrouped=lambda dataset: regrouped(config, dataset, model.levels, directory),
         published=model.detector.published,
@@ -147,15 +179,26 @@ def load_scorer(
     )
 
 
+def _by_good_images(
+    config: Any, transform: Transform, calibration: Calibration | None, mode: str, names: tuple[str, ...]
+) -> ByGoodImages | None:
+    if calibration is None:
+        return None
+    decision = decide(calibration, config, mode, names)
+    given = decision if mode == "given" else decide(calibration, config, "given", names)
+    return ByGoodImages(calibration, decision, given, _calibrated(config, transform, calibration))
+
+
 _Restored = tuple[tuple[str, ...], int, Model, dict[str, Any], tuple[str, ...]]
 
 
 def with_mode(scorer: Scorer, mode: str) -> Scorer:
     """The same model with images' classes from elsewhere, and the thresholds for that."""
+    decision = decide(scorer.calibration, scorer.config, mode, scorer.classes)
     from_images, from_features = _evidence(scorer.model, scorer.weights, mode, scorer.transform)
     return scorer._replace(
         mode=mode,
-        decision=decide(scorer.calibration, scorer.config, mode, scorer.classes),
+        by_good_images=scorer._by_good_images()._replace(decision=decision),
         evidence=from_images,
         features_evidence=from_features,
     )
@@ -181,12 +224,13 @@ def _restored_at(manager, step: int, config: Any, build: Callable[[int], Model])
     provenance.check_same_weights(f"{manager.directory}/{step}", metadata, model.levels.backbone_hash)
     abstract = abstract_model(model)
     good_names = tuple(metadata.get("calibration_names", ()))
-    abstract["calibration"] = abstract_model_calibration(
-        config, model, metadata["calibration_images"], named=bool(good_names)
-    )
+    held_out = metadata["calibration_images"]
+    if held_out:
+        abstract["calibration"] = abstract_model_calibration(config, model, held_out, named=bool(good_names))
     restored = replicate(data_mesh(), checkpoints.restore(manager, step, abstract))
-    scores = {mode: GoodScores(*found) for mode, found in restored["calibration"].scores.items()}
-    restored["calibration"] = restored["calibration"]._replace(scores=scores)
+    if held_out:
+        scores = {mode: GoodScores(*found) for mode, found in restored["calibration"].scores.items()}
+        restored["calibration"] = restored["calibration"]._replace(scores=scores)
     return names, step, model, restored, good_names
 
 

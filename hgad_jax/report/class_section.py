@@ -192,7 +192,7 @@ def likelihoods(test: EvalSet, scored: Scored, class_id: int) -> tuple[np.ndarra
         if masks and not test.has_truth[i]:
             continue
         if masks:
-            values = values[at_positions(test.mask(i), test.transform, values.shape[-1])]
+            values = values[at_positions(test.mask(i), test.mapped, values.shape[-1])]
         bad += np.histogram(values, edges)[0]
     return good, bad, edges
 

@@ -78,7 +78,7 @@ def figures(
 
 def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided) -> str:
     record, used = test.records[index], int(scored.class_ids[index])
-    pixels = load_image(record.path, test.transform._replace(detail=1))
+    pixels = load_image(record.path, test.mapped)
     heat = overlay(pixels, scored.maps.read(index, index + 1)[0], scales[used])
     edge = outline(test.mask(index))
     name = f"{record.defect}/{os.path.basename(image_name(record.path))}"

@@ -30,7 +30,6 @@ T = TypeVar("T")
 FORMAT = 2  # raised when older code could not read what this one writes
 READABLE = (1, 2)  # in format 1, HGAD's parameters have other names: see `detectors.former`
 _TRIES = 20  # one checkpoint at a time is deleted
-_ITEMS = ("params", "opt_state", "constants", "calibration")
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # orbax's name of a checkpoint that is being written
 
 
@@ -77,14 +76,15 @@ def save(manager: ocp.CheckpointManager, step: int, items: dict[str, Any], metad
     Args:
       manager: of the workdir.
       step: steps done.
-      items: pytrees of arrays by the names `params`, `opt_state`, `constants`, `calibration`.
+      items: pytrees of arrays by the names `params`, `opt_state`, `constants` and, where good images are held
+        out, `calibration`.
       metadata: JSON.
     """
     if processes.first_decides(lambda: step in manager.all_steps()):  # of the same run, so it is the same
         return
-    arrays = {name: _describe(items[name]) for name in _ITEMS}
+    arrays = {name: _describe(tree) for name, tree in items.items()}
     metadata = {"format": FORMAT, "step": step, "versions": versions(), "arrays": arrays, **metadata}
-    trees = {name: ocp.args.StandardSave(items[name]) for name in _ITEMS}
+    trees = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     manager.save(step, args=ocp.args.Composite(metadata=ocp.args.JsonSave(metadata), **trees), force=True)
 
 

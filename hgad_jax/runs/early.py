@@ -166,6 +166,8 @@ def _held_out(config: Any, count: int) -> int:
 
 def _false_alarms(config: Any, counts: dict[str, int]) -> Iterator[Problem]:
     """A rate of false alarms that so few held-out images cannot promise."""
+    if not config.calibration.fraction:  # no thresholds, and nothing is promised
+        return
     kinds, rate = parse_threshold(config.scoring.threshold), config.calibration.false_alarm_rate
     refuse_unknown_classes(kinds, tuple(counts), name="config.scoring.threshold")
     asked = dict(zip(counts, rates(config.calibration.class_rates, tuple(counts), rate), strict=True))

@@ -45,12 +45,13 @@ def groups(
       log: gets a line for each class with groups.
 
     Returns:
-      int32 `[N]` numbers, no two classes with the same; None with `calibration.groups` "none".
+      int32 `[N]` numbers, no two classes with the same; None with `calibration.groups` "none", or if no
+      images are held out.
 
     Raises:
       UserError: groups that the user gives do not fit the images, or the kept ones are damaged.
     """
-    if config.calibration.groups == named_groups.NONE:
+    if config.calibration.groups == named_groups.NONE or not config.calibration.fraction:
         return None
     ids = np.zeros(len(dataset.train), np.int32)
 

@@ -18,6 +18,11 @@ CONFORMAL, TAIL = "conformal", "tail"
 KINDS = (TAIL, CONFORMAL)
 IMAGE, PIXELS = "image", "pixels"
 PIXEL_KINDS = (IMAGE, PIXELS)
+NO_THRESHOLDS = (
+    "All good images were trained on (config.calibration.fraction=0, as papers do): none is left to take "
+    "thresholds from, and single images are not decided on. 'hgad-jax eval' measures by the published "
+    "protocol; for decisions train with --config.calibration.fraction=0.15."
+)
 _RATE, _THRESHOLD = "The false-alarm rate", "The threshold"
 
 

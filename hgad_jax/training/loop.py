@@ -1,7 +1,6 @@
 """Training: from a config and a folder to a calibrated model in checkpoints."""
 
 import contextlib
-import functools
 import json
 import math
 from collections.abc import Callable
@@ -32,10 +31,9 @@ from hgad_jax.runs.model import (
 from hgad_jax.runs.phases import CALIBRATING, FEATURES, FITTING, LISTING, TRAINING, Phases, seconds_of
 from hgad_jax.runs.phases import described as described_times
 from hgad_jax.runs.phases import save as save_times
-from hgad_jax.scoring.apart import odd_ones
-from hgad_jax.scoring.decision import decide, describe_thresholds
 from hgad_jax.training import interrupt, optimizers, schedules, selection
 from hgad_jax.training.batches import placed, training_features
+from hgad_jax.training.calibrating import calibrated, described_thresholds
 from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
 from hgad_jax.training.initial import initial_model
 from hgad_jax.training.metric_log import MetricLog, NoLog
@@ -197,16 +195,17 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     state, best, constants = replicate(mesh, (state, best, constants))
     if start == 0:
         best = selecting.begin(state.params, constants)
-    calibrate, weights = make_calibrate(config, model), model.levels.backbone_hash
+    calibrate = make_calibrate(config, model) if len(data.held_out) else None
+    weights = model.levels.backbone_hash
 
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
-        batches = functools.partial(data.batches, data.held_out)
-        labels = data.labels[data.held_out]
-        with phases(CALIBRATING):
-            calibration = calibrate(items["params"], constants, batches, labels, data.boxes, data.groups)
-        bad = [name for name, part in calibration._asdict().items() if not all_finite(part)]
+        if calibrate:
+            with phases(CALIBRATING):
+                items["calibration"] = calibrated(calibrate, items["params"], constants, data)
+        finite_of = items["calibration"]._asdict() if calibrate else {"parameters": items["params"]}
+        bad = [name for name, part in finite_of.items() if not all_finite(part)]
         if bad:
             raise not_finite(f"after step {step}", bad, manager, weights)
         metadata = _provenance(config, model, classes, data, found.contents, step) | {
@@ -214,14 +213,11 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
             "calibration_names": data.names,
             "clusters": pseudo_classes.as_metadata(config, directory),
         }
-        checkpoints.save(manager, step, items | {"calibration": calibration}, metadata)
+        checkpoints.save(manager, step, items, metadata)
         images = step * config.train.batch_size
         save_times(directory, phases.seconds(), before=found.seconds, images=images)
         if selecting.over(best, step):
-            for line in selection.describe(best):
-                log(line)
-            decision = decide(calibration, config, config.scoring.classes, classes)
-            for line in (*describe_thresholds(classes, decision), *odd_ones(classes, decision, data.names)):
+            for line in (*selection.describe(best), *described_thresholds(config, items, classes, data)):
                 log(line)
 
     if start > 0 and selecting.over(best, start):

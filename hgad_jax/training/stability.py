@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from hgad_jax.data.features import FeatureCache
-from hgad_jax.data.geometry import transform_of
+from hgad_jax.data.geometry import mapped, transform_of
 from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
 from hgad_jax.files import write_atomically
@@ -89,9 +89,10 @@ class Stability:
         return {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
-        published, transform = self._model.detector.published, transform_of(self._config.data)
+        published = self._model.detector.published
+        transform = mapped(transform_of(self._config.data), self._config.scoring.map_size)
         likelihood, entropy = ([level[chosen] for level in term] for term in (likelihood, entropy))
-        maps = published.maps(likelihood, entropy, self._config.data.image_size)
+        maps = published.maps(likelihood, entropy, transform.size)
         records = [self._records[int(i)] for i in np.flatnonzero(chosen)]
         scores = published.image(maps, own[chosen])
         found = {"image_auroc": auroc(np.array([r.anomalous for r in records]), scores)}

@@ -37,9 +37,10 @@ def split(records, fraction=0.2, min_images=2, seed=0):
         (21, 0.2, 2, 5),  # rounded up
         (20, 0.1, 6, 6),  # at least so many
         (8, 0.2, 10, 4),  # but never more than half
-        (9, 0.0, 10, 4),
+        (9, 0.01, 10, 4),
         (4, 0.2, 2, 2),
-        (5, 0.0, 2, 2),
+        (5, 0.01, 2, 2),
+        (9, 0.0, 10, 0),  # none, as papers train
     ],
 )
 def test_number_held_out(tmp_path, count, fraction, min_images, expected):

@@ -20,9 +20,10 @@ SHARED["train.positions"] = 0  # they take all
 SMALL = {"detector.num_blocks": 2, "train.epochs": 2.0, "train.stage_two_epoch": 0.0}
 FIBRES = {"detector.fibre": 256, "detector.condition_channels": 8, "altub.freeze_interval": 2}
 FIBRES |= {"detector.regions": 4, "eval.window": (1, 2)}
+ALL = {"train.batch_size": 8, "calibration.fraction": 0.15}  # evaluated by both protocols
 CONFIGS = {
     "cflow": (lambda: get_config("cflow_folder", "altub"), SMALL | FIBRES),
-    "fastflow": (lambda: get_config("fastflow_folder", "paper,altub"), SMALL | {"train.batch_size": 8}),
+    "fastflow": (lambda: get_config("fastflow_folder", "paper,altub"), SMALL | ALL),
     "padim": (lambda: get_config("padim_folder"), {"detector.dimensions": 20, "train.epochs": 0.0}),
     "spade": (
         lambda: get_config("spade_folder"),
