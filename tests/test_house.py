@@ -24,7 +24,7 @@ FLOORS = (
     ("artefact",),
     ("inference", "training"),
     ("evaluation", "exporting", "serving"),
-    ("report",),
+    ("report", "reproducing"),
     ("api",),
     ("cli",),
 )

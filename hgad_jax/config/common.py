@@ -213,6 +213,12 @@ EVAL = {
         at_least(1e-3, MOST_EPOCHS),
         "epochs",
     ),
+    "normality": Key(
+        False,
+        "also tell how normal latents of good test images are, at each of these evaluations (AltUB, Table 5)",
+        anything(),
+        before=False,
+    ),
 }
 
 COMMON = {

@@ -22,6 +22,7 @@ from hgad_jax.metrics.ranking import auroc
 from hgad_jax.runs import processes
 from hgad_jax.runs.model import Model, cache_directory, cached_features, evidence_function
 from hgad_jax.training import metric_log
+from hgad_jax.training.latents import mean_ks
 
 FILE = "stability.json"
 _PREFIX = "test/"
@@ -86,7 +87,17 @@ class Stability:
             self._of_class(self._labels == k, likelihood, entropy, own) for k in np.unique(self._labels)
         ]
         names = sorted({name for value in values for name in value})
-        return {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
+        found = {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
+        ks = self._ks(params, constants) if self._config.eval.normality else None
+        return found if ks is None else found | {f"{_PREFIX}ks": ks}
+
+    def _ks(self, params: Any, constants: Any) -> float | None:
+        """How normal the latents of good test images are."""
+        assert self._cache is not None
+        good = np.flatnonzero([not record.anomalous for record in self._records])
+        parts = [good[start : start + _READ] for start in range(0, len(good), _READ)]
+        batches = ((self._cache.gather(rows), self._labels[rows]) for rows in parts)
+        return mean_ks(self._model.detector, params, constants, batches)
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
         published = self._model.detector.published
