@@ -96,7 +96,7 @@ def differences(config: Any, figures: Figures, measured: Measured = DEFAULT) -> 
 
 def _differences(config: Any, figures: Figures, measured: Measured) -> Iterator[str]:
     settings = figures.settings
-    if figures.backbone != _base(config) and figures.backbone != "by class":
+    if figures.backbone not in (_base(config), "by class", ""):  # "": rows are backbones
         yield f"the backbone is {config.backbone.name}, published with {figures.backbone}"
     tag = config.backbone.name.partition(".")[2]
     if tag and settings.get("weights", tag) != tag and figures.backbone == _base(config):

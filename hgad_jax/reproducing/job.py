@@ -98,14 +98,15 @@ def read_config(arguments: Sequence[str]) -> Any:
     argv = by_file(["reproduce", *arguments])
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "As of train.", flag_values=values, sys_argv=argv)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
+        try:
             values(argv)
-        return values.config.copy_and_resolve_references()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
-        raise UserError(unknown or f"{' '.join(argv[1:2])}: {' '.join(str(error).split())}") from error
+            return values.config.copy_and_resolve_references()
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
+            said = " ".join(str(error).split())
+            raise UserError(unknown or f"{' '.join(argv[1:2])}: {said}") from error
 
 
 def merged(*parts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
