@@ -123,6 +123,7 @@ class PublishedHGAD:
           schedule: `learning_rate` and `loss_weights`, functions of the number of batches done.
           seed: of the weights.
         """
+        self._as_none = config.detector.zero_grad == "none"  # as PyTorch from 2.0 on
         seeds = np.random.SeedSequence(seed).generate_state(len(sizes))
         self.levels = torch.nn.ModuleList(
             Level(config, LevelSize(*size), num_classes, int(s)) for size, s in zip(sizes, seeds, strict=True)
@@ -161,7 +162,7 @@ class PublishedHGAD:
             stage_two = any(weights[name] for name in TERMS[3:])
             terms = level.losses(torch.from_numpy(maps), labels, stage_two=stage_two)
             loss = sum(weights[name] * value for name, value in terms.items())
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=self._as_none)
             loss.backward()
             self.optimizer.step()
             found.append({name: float(value.detach()) for name, value in terms.items()})

@@ -5,7 +5,7 @@
 
 After the colon, in any order: a class (bottle … zipper), without one all are pooled; a backbone:
 wide_resnet50_2 (the default), resnet18, mobilenetv3_large or tf_efficientnet_lite0;
-a preset: default, paper or altub; without one, the published settings. The weights
+a preset: default, paper, text or altub; without one, the published settings. The weights
 of the papers' backbones are fetched with `python -m hgad_jax.backbones fetch NAME`.
 
 Expected with WideResNet-50-2, mean over classes: image AUROC .983, pixel AUROC .986, AUPRO .946 (Gudovskiy et

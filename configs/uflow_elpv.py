@@ -4,7 +4,7 @@
     python eval.py --workdir=runs/uflow_elpv
 
 After the colon, in any order: mono or poly for a model of one class, without it both are pooled; a preset:
-default, paper, altub. No published figure. Reached here: mean image AUROC .925
+default, paper, text, altub. No published figure. Reached here: mean image AUROC .925
 (docs/detectors.md).
 """
 

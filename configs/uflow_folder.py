@@ -3,7 +3,7 @@
     python train.py --config=configs/uflow_folder.py --config.data.root=DIR --workdir=runs/uflow
     python eval.py --workdir=runs/uflow
 
-After the colon a preset: default, paper or altub. Several classes are pooled in one model;
+After the colon a preset: default, paper, text or altub. Several classes are pooled in one model;
 `--config.data.class_name=NAME` takes one alone. The folder is as in `hgad_folder.py`. What it reached
 on the magnetic tile set, beside the others: docs/detectors.md.
 """

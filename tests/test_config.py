@@ -224,7 +224,7 @@ def test_the_backbone_without_a_download_is_an_explicit_word_of_the_published_se
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(
-        UserError, match=r"'quick', .* is not known\. Known are preset: default, paper; backbone"
+        UserError, match=r"'quick', .* is not known\. Known are preset: default, paper, text; backbone"
     ):
         get_config("hgad_elpv", "quick")
 
@@ -433,3 +433,60 @@ def test_wrong_values_are_reported_together():
     assert len(lines) == 3
     for key in changes:
         assert any(line.startswith(f"config.{key} is ") for line in lines)
+
+
+def changed(name, *words):
+    """What words change in an experiment beside its preset `paper`."""
+    before, after = (dict(flat(get_config(name, ",".join(w)))) for w in (("paper",), words))
+    return {key: value for key, value in after.items() if before[key] != value}
+
+
+def test_u_flow_has_the_size_of_its_table_for_all_classes():
+    for class_name in CLASSES["mvtec_ad"]:
+        assert get_config("uflow_mvtec_ad", class_name).data.image_size == 512
+    assert get_config("uflow_mvtec_ad", "default").data.image_size == 256
+    assert get_config("cflow_mvtec_ad", "transistor").data.image_size == 128
+
+
+def test_the_text_of_cflow():
+    assert changed("cflow_mvtec_ad", "text") == {
+        "detector.fibre": 8192,
+        "loss.likelihood": 1.0,
+        "loss.log_sigmoid": 0.0,
+        "altub.start_epoch": 2.0,
+        "train.epochs": 100.0,
+        "train.warmup_epochs": 2.0,
+        "train.hold_epochs": 1.0,
+    }
+
+
+def test_the_text_of_hgad():
+    assert changed("hgad_mvtec_ad", "text") == {
+        "detector.fixed_scale": True,
+        "detector.label_smoothing": 0.0,
+        "loss.log_sigmoid": 0.0,
+        "train.epochs": 100.0,
+        "train.stage_two_epoch": 8.0,
+        "train.warmup_epochs": 8.0,
+        "train.hold_epochs": 4.0,
+    }
+
+
+def test_settings_of_altub():
+    """Seed 25, the window from epoch 100 on, one penalty for all; FastFlow's gradients are clipped."""
+    seed = {"seed": 25, "detector.base": "trainable", "altub.decayed": True}
+    assert changed("fastflow_mvtec_ad", "paper", "altub") == seed | {"eval.window": (100.0, 300.0)}
+    assert changed("fastflow_btad", "altub") == seed | {"eval.window": (100.0, 300.0)}
+    assert changed("cflow_mvtec_ad", "altub") == seed | {"eval.window": (100.0, 200.0)}
+    assert changed("cflow_stc", "altub") == seed, "not measured there"
+    default = get_config("fastflow_folder:altub")
+    assert (default.seed, default.altub.decayed, default.eval.window) == (0, False, ())
+    clips = {d: get_config(f"{d}_folder:altub").altub.clip for d in ("cflow", "fastflow")}
+    assert clips == {"cflow": 0.0, "fastflow": 100.0}
+
+
+@pytest.mark.parametrize("name", ["cflow_folder", "cflow_mvtec_ad", "fastflow_folder", "fastflow_mvtec_ad"])
+@pytest.mark.parametrize("words", ["altub", "paper,altub", "default,altub"])
+def test_the_base_of_altub_is_trained_with_a_rate_of_five_hundredths(name, words):
+    config = get_config(name, words)
+    assert config.altub.rate_ratio * config.train.learning_rate == pytest.approx(0.05)

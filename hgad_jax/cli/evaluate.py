@@ -17,6 +17,12 @@ _CLASSES = flags.DEFINE_enum(
     ["inferred", "mixture", "given"],
     "Where test images' classes come from; by default as in the config.",
 )
+_TERMS = flags.DEFINE_enum(
+    "terms",
+    None,
+    ["both", "likelihood", "entropy"],
+    "Protocol paper, HGAD: maps of likelihood times entropy, or of one alone; by default as in the config.",
+)
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,
@@ -62,6 +68,7 @@ def _evaluate() -> None:
         split=_SPLIT.value,
         protocol=_PROTOCOL.value,
         classes=_CLASSES.value,
+        terms=_TERMS.value,
         threshold=_THRESHOLD.value,
         false_alarm_rate=_RATE.value,
         replicates=_BOOTSTRAP.value,

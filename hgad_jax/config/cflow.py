@@ -1,14 +1,15 @@
 """Keys, presets and backbones of CFLOW-AD and U-FLOW.
 
 Presets: `default` (whitened features, a step per batch; minutes), `paper` (Gudovskiy et al., 2022, as the
-released code has it), `altub` (either of them with AltUB's base distribution).
+released code has it), `text` (as its text has it, where that is otherwise), `altub` (any of them with AltUB's
+base distribution).
 """
 
 from collections.abc import Callable
 
 from hgad_jax.config import shared
-from hgad_jax.config.key import Key, at_least, one_of
-from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
+from hgad_jax.config.key import Key, at_least
+from hgad_jax.config.recipe import PAPER, PLAIN, TEXT, Asked, Changes, Recipe, weights
 
 # Input sides of MVTec AD's classes in the README of the released code, pixels; 512 of the others.
 _SIZES = dict.fromkeys(("cable", "capsule", "hazelnut", "metal_nut", "pill"), 256) | {"transistor": 128}
@@ -26,7 +27,7 @@ _SECTIONS = {
         "zero_grad": Key(
             "none",
             "fibres: a step leaves other levels alone (none), or takes their gradient as zeros",
-            one_of(("none", "zeros")),
+            shared.ZERO_GRAD,
         ),
     },
     "loss": {
@@ -34,7 +35,7 @@ _SECTIONS = {
         "log_sigmoid": Key(0.0, "weight of −log sigmoid of the log-likelihood per dimension", shared.WEIGHT),
         **shared.OF_CLASSES,
     },
-    "altub": shared.altub(rate_ratio=250.0),
+    "altub": shared.altub(rate_ratio=50.0),
 }
 
 
@@ -51,15 +52,31 @@ def _paper(asked: Asked) -> Changes:
         "detector.regions": 0,
         "detector.fibre": 256,  # as released; the text says 8,192
         "detector.zero_grad": "zeros",  # PyTorch before 2.0
+        "train.adam_count": "gradients",
         "loss.likelihood": 0.0,
         "loss.log_sigmoid": 1.0,
         "altub.start_epoch": 16.0,  # after the warm-up
+        "altub.rate_ratio": 250.0,  # at most .05
         "train.epochs": 200.0,
         "train.batch_size": 32,
         "train.learning_rate": 2e-4,
         "train.warmup_epochs": 16.0,
         "train.hold_epochs": 8.0,
         "train.clip_norm": 0.0,
+    }
+
+
+def _text(asked: Asked) -> Changes:
+    """What the text has where the released code is otherwise; its cosine changes from epoch to epoch."""
+    del asked
+    return {
+        "detector.fibre": 8192,
+        "loss.likelihood": 1.0,
+        "loss.log_sigmoid": 0.0,
+        "altub.start_epoch": 2.0,
+        "train.epochs": 100.0,
+        "train.warmup_epochs": 2.0,
+        "train.hold_epochs": 1.0,
     }
 
 
@@ -88,7 +105,7 @@ RECIPE = Recipe(
         "train.micro_batches": 8,
         "train.keep": "last",
     },
-    presets={"paper": _paper, "altub": lambda asked: {"detector.base": "trainable"}},
+    presets={"paper": _paper, TEXT: _text, "altub": shared.altub_preset(last_epoch=200.0)},
     backbones={
         "wide_resnet50_2": _backbone("wide_resnet50_2.tv_in1k", _RESNET),
         "resnet18": _backbone("resnet18.tv_in1k", _RESNET),

@@ -185,6 +185,13 @@ TRAIN = {
     ),
     "beta1": Key(0.95, "Adam: decay of the mean of gradients", share()),
     "beta2": Key(0.99, "Adam: decay of the mean of their squares", share()),
+    "adam_count": Key(
+        "steps",
+        "Adam: its bias correction counts steps; or of each array of parameters its gradients, from the "
+        "first on, before which it is left alone, as PyTorch does",
+        one_of(("steps", "gradients")),
+        before="steps",
+    ),
     "weight_decay": Key(0.0, "of the flow, added to the gradient", at_least(0)),
     "clip_norm": Key(1.0, "bound of the gradient's norm; 0: none", at_least(0)),
     "keep": Key(
@@ -218,6 +225,13 @@ EVAL = {
         "also tell how normal latents of good test images are, at each of these evaluations (AltUB, Table 5)",
         anything(),
         before=False,
+    ),
+    "keep": Key(
+        "none",
+        "best: in WORKDIR/best also the states with the highest image AUROC and the highest pixel AUROC of "
+        "the window, mean over classes, on the test set, as HGAD's tables have them",
+        one_of(("none", "best")),
+        before="none",
     ),
 }
 

@@ -7,6 +7,7 @@ from hgad_jax.scoring.decision import PIXEL_KINDS, PIXELS, TAIL, parse_threshold
 from hgad_jax.scoring.evidence import EXPECTED, IMAGE_SCORES, OF_MAP, parse_piece
 from hgad_jax.scoring.judged import UNKNOWNS, WARN
 from hgad_jax.scoring.per_class import LEAST_RATE, MOST_RATE, class_rate
+from hgad_jax.scoring.published import BOTH, TERMS
 
 CALIBRATION = {
     "fraction": Key(
@@ -107,6 +108,12 @@ SCORING = {
         at_least(0, 16384),
         "pixels",
         before=0,
+    ),
+    "terms": Key(
+        BOTH,
+        "protocol paper, HGAD: maps of likelihood and entropy multiplied, or of one of them alone",
+        one_of(TERMS),
+        before=BOTH,
     ),
     "ordinary_fraction": Key(
         0.1,

@@ -20,7 +20,7 @@ _SECTIONS = {
         ),
     },
     "loss": {"likelihood": Key(1.0, "weight of the negative log-likelihood, nats per image", shared.WEIGHT)},
-    "altub": shared.altub(rate_ratio=50.0),
+    "altub": shared.altub(rate_ratio=50.0, clip=100.0),
 }
 
 
@@ -40,6 +40,7 @@ def _paper(asked: Asked) -> Changes:
         "train.warmup_epochs": 0.0,
         "train.final_learning_rate": 1.0,
         "train.weight_decay": 1e-5,
+        "train.adam_count": "gradients",
         "train.clip_norm": 0.0,
     }
 
@@ -69,7 +70,7 @@ RECIPE = Recipe(
         "train.micro_batches": 8,
         "train.keep": "last",
     },
-    presets={"paper": _paper, "altub": lambda asked: {"detector.base": "trainable"}},
+    presets={"paper": _paper, "altub": shared.altub_preset(last_epoch=300.0)},
     backbones={
         "resnet18": _backbone("resnet18.tv_in1k", _PYRAMID, 256, kernel_sizes=(3,)),
         "wide_resnet50_2": _backbone("wide_resnet50_2.racm_in1k", _PYRAMID, 256, kernel_sizes=(3, 1)),

@@ -16,6 +16,7 @@ Sections = Mapping[str, dict[str, Key]]
 
 PLAIN = {"backbone.equalize": 0.0, "backbone.neighbours": ()}  # maps as all papers have them
 PAPER = {"scoring.protocol": "paper", "calibration.fraction": 0.0}  # they train on all good images
+TEXT = "text"  # a preset on top of `paper`: as the paper's text has it where the released code is otherwise
 LITE = "tf_efficientnet_lite0"  # the backbone that needs no download
 
 
@@ -62,6 +63,7 @@ def make(
     dataset: str = "folder",
     paper: bool = False,
     changes: Changes = MappingProxyType({}),
+    paper_changes: Changes = MappingProxyType({}),
 ) -> Config:
     """The config of a detector.
 
@@ -69,8 +71,9 @@ def make(
       recipe: the detector's.
       argument: words, separated by commas, in any order: presets, a backbone, a class of the dataset.
       dataset: `config.data.name`.
-      paper: whether the preset `paper` is taken where neither it nor `default` is named.
+      paper: whether the preset `paper` is taken where neither it nor `default` is named; `text` takes it.
       changes: made last.
+      paper_changes: made then, with published settings alone.
 
     Raises:
       UserError: a word that is not known.
@@ -81,7 +84,8 @@ def make(
         backbones=(LITE, *recipe.backbones),
         classes=CLASSES[dataset],
     )
-    is_paper = "paper" in words.presets or (paper and "default" not in words.presets)
+    named = {"paper", TEXT} & {*words.presets}
+    is_paper = bool(named) or (paper and "default" not in words.presets)
     asked = Asked(dataset, words, is_paper)
     wanted = {*words.presets, *(["paper"] if is_paper else [])}
     backbone = words.backbone or (recipe.paper_backbone if paper or is_paper else "")
@@ -92,6 +96,7 @@ def make(
         *(change(asked) for name, change in recipe.presets.items() if name in wanted),
         recipe.backbones[backbone](asked) if backbone in recipe.backbones else {},
         dict(changes),
+        dict(paper_changes) if is_paper else {},
     ]
     for step in steps:
         config.update_from_flattened_dict(step)

@@ -1,8 +1,11 @@
 """Keys that several detectors have in common: of the parts that they are composed of, and AltUB's."""
 
+from collections.abc import Callable
+
 from hgad_jax.config.bank import CANDIDATES, KERNEL, PROJECTION
 from hgad_jax.config.common import MOST_EPOCHS
 from hgad_jax.config.key import Key, above, anything, at_least, multiple_of, one_of, passes
+from hgad_jax.config.recipe import TEXT, Asked, Changes
 from hgad_jax.distributions import BASES
 from hgad_jax.flows import FLOWS
 
@@ -12,6 +15,7 @@ def name(detector: str) -> Key:
     return Key(detector, "the detector", passes(f"{detector!r}", lambda value: value == detector))
 
 
+ZERO_GRAD = one_of(("none", "zeros"))
 WEIGHT = at_least(0)  # of a term of the loss
 # Weights of the terms of a base distribution that knows classes, for detectors whose own does not.
 OF_CLASSES = {
@@ -25,7 +29,15 @@ OF_CLASSES = {
 
 _ODD = passes("odd numbers", lambda sizes: bool(sizes) and all(k >= 1 and k % 2 == 1 for k in sizes))
 
+_NORMS = one_of(("none", "fixed", "trainable"))
+
 _DENSE = {
+    "fixed_scale": Key(
+        False,
+        "dense: couplings have no scale and offset of each channel that are trained",
+        anything(),
+        before=False,
+    ),
     "condition_channels": Key(
         64,
         "dense: width of the position code, a multiple of 4; 0: not told the position (U-FLOW)",
@@ -37,7 +49,13 @@ _CONVOLUTION = {
     "norm": Key(
         "none",
         "convolution: layer norm before it, with a trainable affine map, fixed (without one), or none",
-        one_of(("none", "fixed", "trainable")),
+        _NORMS,
+    ),
+    "output_norm": Key(
+        "none",
+        "convolution: layer norm of what it gives, likewise (the other reading of a sentence of AltUB's)",
+        _NORMS,
+        before="none",
     ),
 }
 _FIRST_LAYER = {
@@ -100,10 +118,32 @@ def parts(*, flow: str, base: str, clamp: float, hidden_ratio: float) -> dict[st
     }
 
 
-def altub(*, rate_ratio: float) -> dict[str, Key]:
+def altub_preset(*, last_epoch: float) -> Callable[[Asked], Changes]:
+    """AltUB's base distribution; with published settings also the paper's seed and penalty, and its window.
+
+    Args:
+      last_epoch: of the window that starts at epoch 100, on the paper's datasets.
+    """
+
+    def changes(asked: Asked) -> Changes:
+        found = {"detector.base": "trainable"}
+        if not asked.is_paper:
+            return found
+        found |= {"seed": 25, "altub.decayed": True}
+        measured = asked.dataset in ("mvtec_ad", "btad") and TEXT not in asked.words.presets
+        return found | ({"eval.window": (100.0, last_epoch)} if measured else {})
+
+    return changes
+
+
+def altub(*, rate_ratio: float, clip: float = 0.0) -> dict[str, Key]:
     """Keys of AltUB (Kim et al., 2022), read when the base distribution is trained.
 
     What the paper leaves open is marked as our choice.
+
+    Args:
+      rate_ratio: of the default preset: the published rate, at most .05, over its own.
+      clip: 100 for FastFlow alone, as published.
     """
     epochs = at_least(0, MOST_EPOCHS)
     return {
@@ -122,10 +162,17 @@ def altub(*, rate_ratio: float) -> dict[str, Key]:
         "rate_ratio": Key(
             rate_ratio, "learning rate of the base in frozen epochs over train.learning_rate", at_least(0)
         ),
-        "clip": Key(100.0, "bound of the base's gradients; 0: none", at_least(0)),
+        "clip": Key(clip, "bound of the base's gradients; 0: none", at_least(0)),
         "clip_by": Key(
             "norm",
             "norm of all of the base's gradients, or the value of each (our choice)",
             one_of(("norm", "value")),
+        ),
+        "decayed": Key(
+            False,
+            "whether train.weight_decay is of the base's means and log-scales, too, as one optimiser with "
+            "one penalty for all has it (our reading of the paper's settings)",
+            anything(),
+            before=False,
         ),
     }

@@ -96,6 +96,12 @@ def _together(config: Any, num_devices: int) -> Iterator[str]:
     window = tuple(config.eval.window)
     if window and (config.data.tiles > 1 or config.data.classes != "given"):
         yield f"eval.window is {window}, expected (): it needs data.tiles=1 and data.classes='given'"
+    if config.eval.keep == "best" and (not window or config.calibration.fraction):
+        yield (
+            "eval.keep is 'best', expected 'none' without eval.window, in which the test set is measured, "
+            "and with calibration.fraction above 0: states that are chosen on the test set are for published "
+            "figures alone"
+        )
     if train.batch_size % num_devices:
         yield (
             f"train.batch_size is {train.batch_size}, expected a multiple of the {num_devices} devices that "

@@ -51,6 +51,7 @@ def beside(trained: Detector, fitted: Detector, num_levels: int) -> Detector:
         evidence=evidence,
         prepare=lambda constants, *rest: trained.prepare(constants.trained, *rest),
         loss=of_trained(trained.loss),
+        level_loss=of_trained(trained.level_loss),
         log_likelihood=of_trained(trained.log_likelihood),
         latents=of_trained(trained.latents),
         fibres=trained.fibres and trained.fibres._replace(constants=lambda pair: pair.trained),

@@ -77,7 +77,7 @@ def compose(
         once per part of it; then a step may also take a sample of positions. The numbers are the same up to
         rounding.
       fibre: vectors of a fibre (see `Fibres`); 0: one step per batch, over all levels.
-      zero_grad: see `Fibres`.
+      zero_grad: see `Fibres` and, without them, `Optimised`.
 
     Raises:
       UserError: fibres of a flow that cannot take vectors out of their maps.
@@ -102,6 +102,7 @@ def compose(
         published,
         bound(_log_likelihood),
         fibres=Fibres(fibre, zero_grad, bound(_fibre_loss)) if fibre else None,
+        level_loss=bound(_level_loss),
         ready=bound(_ready) if ready else as_they_are,
         latents=bound(_standardized) if base.standardized else None,
         samples_positions=ready,
@@ -109,7 +110,9 @@ def compose(
         least_channels=base.classes.number if base.classes else 1,
         terms=base.terms if objective.terms is None else objective.terms,
         stage_two=base.stage_two,
-        optimised=Optimised(alternated="base" if base.alternation else "", alternation=base.alternation),
+        optimised=Optimised(
+            alternated="base" if base.alternation else "", alternation=base.alternation, zero_grad=zero_grad
+        ),
     )
 
 
@@ -207,11 +210,17 @@ def _latents(parts: Parts, params, constants, inputs):
 
 def _loss(parts: Parts, params, constants, inputs, labels, weights):
     summed, metrics = 0.0, {}
-    for index, latents in enumerate(_latents(parts, params, constants, inputs)):
-        value, terms = parts.objective.loss(parts.base, *latents, labels, weights)
-        summed += value
-        metrics |= {f"level{index}/{name}": term for name, term in terms.items()}
+    for index in range(len(params)):
+        value, terms = _level_loss(parts, params, constants, inputs, labels, weights, index)
+        summed, metrics = summed + value, metrics | terms
     return summed, metrics
+
+
+def _level_loss(parts: Parts, params, constants, inputs, labels, weights, index):
+    own = slice(index, index + 1)
+    (latents,) = _latents(parts, params[own], constants[own], inputs[own])
+    value, terms = parts.objective.loss(parts.base, *latents, labels, weights)
+    return value, {f"level{index}/{name}": term for name, term in terms.items()}
 
 
 def _fibre_loss(parts: Parts, params, constants, inputs, positions, class_ids, size, weights):

@@ -70,11 +70,14 @@ class Optimised(NamedTuple):
       decayed: the part that weight decay is for.
       alternated: the part that takes turns with the others (`training.optimizers.alternating`); "": none.
       alternation: section of the config that says how.
+      zero_grad: without fibres: `"none"`, one step on the losses of all levels together; or `"zeros"`, a step
+        per level, one after the other, whose gradient is zeros for the other levels.
     """
 
     decayed: str = "flow"
     alternated: str = ""
     alternation: str = ""
+    zero_grad: str = "none"
 
 
 class Init(Protocol):
@@ -123,6 +126,16 @@ class ImageLoss(Protocol):
         A mean over images, so that the losses of equal parts of a batch average to the loss of the whole.
         `params` may be what `ready` has made of them.
         """
+        ...
+
+
+class LevelLoss(Protocol):
+    """What is minimised of one level."""
+
+    def __call__(
+        self, params: Any, constants: Any, inputs: Any, labels: Array, weights: Weights, index: int, /
+    ) -> Loss:
+        """The arguments of `ImageLoss`, all levels in them, and which level → its loss and metrics."""
         ...
 
 
@@ -193,7 +206,8 @@ class Detector(NamedTuple):
       evidence: of a batch.
       published: its paper's score maps, for the protocol `paper`.
       log_likelihood: of images. None if a level's parameters have none of their own.
-      fibres: None if a batch is one step of `loss`.
+      fibres: None if a batch is one step of `loss`, or one of `level_loss` for each level.
+      level_loss: the loss of one level alone; None if levels have none of their own.
       ready: params → params for `loss`.
       latents: None where the base distribution is no normal one.
       samples_positions: whether `prepare`, `ready` and `log_likelihood` take grids.
@@ -213,6 +227,7 @@ class Detector(NamedTuple):
     published: PublishedScore
     log_likelihood: LogLikelihood | None = None
     fibres: Fibres | None = None
+    level_loss: LevelLoss | None = None
     ready: Ready = as_they_are
     latents: Latents | None = None
     samples_positions: bool = False

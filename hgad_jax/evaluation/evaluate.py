@@ -15,6 +15,7 @@ from hgad_jax.data.transforms import ImageLike
 from hgad_jax.errors import UserError
 from hgad_jax.evaluation.decided import Decided, decide, decision_counts, scale_of_good, undecided
 from hgad_jax.evaluation.evaluated import Evaluated
+from hgad_jax.evaluation.f1_max import with_thresholds
 from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
 from hgad_jax.evaluation.rate_table import rate_tables
@@ -37,7 +38,9 @@ from hgad_jax.runs import phases, workdir
 from hgad_jax.runs.model import cache_directory
 from hgad_jax.scoring.apart import standing_apart
 from hgad_jax.scoring.decision import Setting
+from hgad_jax.scoring.published import TERMS
 from hgad_jax.scoring.threshold import Threshold
+from hgad_jax.training import stability_report
 
 __all__ = ["COLUMNS", "evaluate"]
 
@@ -60,6 +63,7 @@ def evaluate(
     render: Callable[[Evaluated], str] | None = None,
     normality: bool = False,
     published: Mapping[str, Any] | None = None,
+    terms: str | None = None,
     log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Evaluates a trained run and writes `results.json` and, if asked, `report.html`.
@@ -81,6 +85,8 @@ def evaluate(
       published: figures to show beside these: `{"source": text, "classes": {name: {metric: value}},
         "mean": {metric: value}, "differences": [text]}`, every part optional but the source; None for those
         of the paper, if there are any for this detector, dataset and backbone.
+      terms: published protocol: `"both"`, or of HGAD's `"likelihood"` or `"entropy"` alone; None for the
+        config's.
       log: gets the table.
 
     Returns:
@@ -103,6 +109,7 @@ def evaluate(
         false_alarm_rate=false_alarm_rate,
         decides=chosen != "paper",
     )
+    _choose_terms(scorer.config, chosen, terms)
     dataset = run_dataset(scorer, directory, log, root=root)
     out = expanded(out or directory / "eval")
     with ExitStack() as files:
@@ -111,6 +118,7 @@ def evaluate(
         files.enter_context(unchanged(test.records))
         head = {
             **{"protocol": chosen, "class_of_test_images": scorer.mode, "dataset": dataset.name},
+            **({"terms": scorer.config.scoring.terms} if chosen == "paper" else {}),
             "split": split,
             "contents": of_labelled(
                 test.records,
@@ -118,6 +126,7 @@ def evaluate(
                 num_workers=scorer.config.data.workers,
             ),
             "training": phases.load(directory),
+            **({"stability": report} if (report := stability_report.load(directory)) else {}),
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
         figures = published or comparison(scorer.config, Measured(protocol=chosen))
@@ -151,6 +160,8 @@ def _evaluated(
     decided, scales = _decided(scorer, test, scored, protocol)
     for name, counts in decision_counts(test, decided).items():
         measured.classes[name].update(counts)
+    if protocol == "paper":
+        with_thresholds(measured.classes, test, scored)
     choices = rate_tables(test, scored, decided)
     shifts = found_shifts(scorer, test, measured.classes, good_images) if choices else {}
     results = head | {
@@ -245,6 +256,20 @@ def _classes(protocol: str, classes: str | None) -> str | None:
             "every test image. Leave one of the two away."
         )
     return "given"
+
+
+def _choose_terms(config: Any, protocol: str, terms: str | None) -> None:
+    """Puts the terms that are asked for into the config of the run."""
+    if terms is None:
+        return
+    if protocol != "paper":
+        raise UserError(
+            f"--terms={terms} is for --protocol=paper: the calibrated protocol has no product of two terms. "
+            "Leave one of the two away."
+        )
+    if terms not in TERMS:
+        raise UserError(f"The terms are {terms!r}, expected one of {', '.join(map(repr, TERMS))}.")
+    config.scoring.terms = terms
 
 
 def _existing(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from hgad_jax.inference.finite import refuse_not_finite
 from hgad_jax.inference.scorer import Scorer
 from hgad_jax.scoring import paper
 from hgad_jax.scoring.maps import upsample_and_sum
-from hgad_jax.scoring.published import PublishedScore
+from hgad_jax.scoring.published import PublishedScore, used_terms
 
 
 class Scored(NamedTuple):
@@ -79,8 +79,15 @@ def score_paper(
     it found: one for the maximum of the summed levels, one for the maps. Arguments as of `score_calibrated`.
 
     Raises:
-      UserError: the transform cuts tiles or leaves borders, which the published protocol does not know.
+      UserError: the transform cuts tiles or leaves borders, which the published protocol does not know; or
+        `scoring.terms` are not of this detector's score, or the entropy alone of a single class.
     """
+    wanted = used_terms(scorer.published, scorer.config.scoring.terms)
+    if wanted == (1,) and len(test.classes) == 1:
+        raise UserError(
+            "The entropy of the class is zero everywhere with a single class, so that there is no map of it "
+            "alone. Expected the terms 'both' or 'likelihood'."
+        )
     if test.transform.tiles > 1 or test.transform.resize == "letterbox":
         raise UserError(
             "The published protocol knows neither tiles nor letterboxes, and this run was trained with them: "
@@ -117,7 +124,8 @@ def score_paper(
         image = np.zeros(len(test), np.float32)
         for k in np.unique(test.labels):
             blocks = list(test.blocks(scorer.config.scoring.batch_size, k))
-            for (start, stop), values in _paper_maps(published, terms, highest[:, :, k], blocks, size):
+            of_class = (published, wanted, terms, highest[:, :, k], blocks, size)
+            for (start, stop), values in _paper_maps(*of_class):
                 maps.write(start, values)
                 image[start:stop] = published.image(values, own[start:stop])
                 refuse_not_finite(_names(test, slice(start, stop)), image[start:stop], values)
@@ -125,7 +133,12 @@ def score_paper(
 
 
 def _paper_maps(
-    published: PublishedScore, terms, highest: np.ndarray, blocks: list[tuple[int, int]], size: int
+    published: PublishedScore,
+    wanted: tuple[int, ...],
+    terms,
+    highest: np.ndarray,
+    blocks: list[tuple[int, int]],
+    size: int,
 ):
     """Yields the maps of one class block by block."""
 
@@ -140,7 +153,7 @@ def _paper_maps(
             yield block, published.maps(levels(0, *block), levels(1, *block), size)
         return
     # A term that is the same everywhere would make the product so.
-    used = [0, 1] if published.entropy and not _all_zero(terms[1], blocks) else [0]
+    used = (0,) if wanted == (0, 1) and _all_zero(terms[1], blocks) else wanted
     tops = {t: max(float(normal(t, block).max()) for block in blocks) for t in used}
     for block in blocks:
         maps = [published.over_test_set(normal(t, block), tops[t]) for t in used]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hgad_jax.evaluation.measure import COLUMNS
+from hgad_jax.training import stability_report
 
 
 def format_table(results: dict[str, Any]) -> str:
@@ -29,7 +30,27 @@ def format_table(results: dict[str, Any]) -> str:
     head = f"{results['dataset']}, protocol {results['protocol']}, {known}"
     if results["bootstrap"]["replicates"]:
         head += f"; [95 % interval, images resampled {results['bootstrap']['replicates']} times]"
-    return "\n".join([head, *lines, *_decisions(results), *_published(published)])
+    return "\n".join([head, *lines, *_decisions(results), *_stability(results), *_published(published)])
+
+
+def _stability(results: dict[str, Any]) -> list[str]:
+    """What a run with a window measured while it was trained, class by class."""
+    report = results.get("stability", {})
+    found = stability_report.rows(report) if report else {}
+    if not found:
+        return []
+    width, (first, last) = max(map(len, found)), report["window"]
+    lines = [
+        f"while training, {len(report['steps'])} evaluations in epochs {first:g} to {last:g}: mean ± "
+        "deviation, last, and best (chosen on the test set):"
+    ]
+    for name, metrics in found.items():
+        cells = (
+            f"{metric} {v['mean']:.4f} ± {v['std']:.4f}, {v['last']:.4f}, {v['best']:.4f}"
+            for metric, v in metrics.items()
+        )
+        lines.append(f"  {name:<{width}}  {'; '.join(cells)}")
+    return lines
 
 
 def _published(published: dict[str, Any]) -> list[str]:

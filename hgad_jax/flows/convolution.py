@@ -28,6 +28,7 @@ class ConvolutionParams(NamedTuple):
 
     norm: NormParams | None
     couplings: conv_flow.ConvFlowParams
+    output_norm: NormParams | None = None
 
 
 def convolution(
@@ -38,6 +39,7 @@ def convolution(
     clamp: float,
     identity_init: bool,
     norm: str = "none",
+    output_norm: str = "none",
 ) -> Flow:
     """Couplings whose subnets see a neighbourhood (`flows.conv_coupling`), mixed by random permutations.
 
@@ -48,7 +50,11 @@ def convolution(
       clamp: bound of a coupling's log-scale.
       identity_init: whether couplings start as the identity.
       norm: layer norm before them: `"trainable"` affine map, `"fixed"` or `"none"`.
+      output_norm: layer norm after them, likewise; what they give is then no change of variables any more.
     """
+
+    def affine(kind, size):
+        return NormParams(jnp.ones(size), jnp.zeros(size)) if kind == "trainable" else None
 
     def init(key, size):
         couplings = conv_flow.init_params(
@@ -59,8 +65,7 @@ def convolution(
             hidden_ratio=hidden_ratio,
             identity=identity_init,
         )
-        affine = NormParams(jnp.ones(size), jnp.zeros(size)) if norm == "trainable" else None
-        return ConvolutionParams(affine, couplings)
+        return ConvolutionParams(affine(norm, size), couplings, affine(output_norm, size))
 
     def draw(key, size):
         return conv_flow.init_permutations(
@@ -70,7 +75,8 @@ def convolution(
     def forward(params, permutations, x):
         if norm != "none":
             x = layer_norm(x, params.norm)
-        return conv_flow.forward(params.couplings, permutations, x, clamp=clamp)
+        z, log_det = conv_flow.forward(params.couplings, permutations, x, clamp=clamp)
+        return (z if output_norm == "none" else layer_norm(z, params.output_norm)), log_det
 
     def inverse(params, permutations, z):
         return conv_flow.inverse(params.couplings, permutations, z, clamp=clamp)
@@ -81,7 +87,8 @@ def convolution(
         return functools.reduce(permute, permutations.reshape(-1, permutations.shape[-1]), points)
 
     # An image's own mean and variance, taken away, cannot be found again.
-    return Flow(init, draw, forward, inverse if norm == "none" else None, carry)
+    invertible = norm == output_norm == "none"
+    return Flow(init, draw, forward, inverse if invertible else None, carry)
 
 
 def layer_norm(x: Float[Array, "B h w C"], params: NormParams | None = None) -> Float[jax.Array, "B h w C"]:

@@ -33,10 +33,11 @@ def render(evaluated: Evaluated, class_id: int, *, unfolded: bool) -> str:
     test, name = evaluated.test, evaluated.test.classes[class_id]
     values = evaluated.results["classes"][name]
     count = int(min(_SHOWN, _TOTAL / _EACH / 3 / len(test.classes)))
+    tau = values.get("f1_max_thresholds", {}).get("pixel")
     rows = gallery.choose(test, evaluated.decided, class_id, count)
     shots = "".join(
         f"<h3>{html.escape(plain(row.title))}</h3><div class='shots'>"
-        + gallery.figures(test, evaluated.scored, row.indices, evaluated.scales, evaluated.decided)
+        + gallery.figures(test, evaluated.scored, row.indices, evaluated.scales, evaluated.decided, tau)
         + "</div>"
         for row in rows
     )
@@ -155,6 +156,9 @@ def _scores(evaluated: Evaluated, class_id: int) -> str:
     good, defective = (np.histogram(clipped[kind], edges)[0] for kind in (~bad, bad))
     decision = evaluated.decided.decision
     line = (decision.thresholds[class_id].value, "threshold") if decision else None
+    taus = evaluated.results["classes"][evaluated.test.classes[class_id]].get("f1_max_thresholds", {})
+    if taus.get("image") is not None:  # where figures are published ones, and no image is decided on
+        line = (taus["image"], "τ of F1-max")
     return histogram(good, defective, edges, label="score", line=line)
 
 

@@ -67,6 +67,30 @@ def curves(
     return _svg(f"{labels[1]} over {labels[0]}", [*parts, *_axes(x, y, (0, right), (0, 1), labels[0])])
 
 
+def course(
+    lines: Sequence[tuple[str, np.ndarray, np.ndarray]], *, window: tuple[float, float], label: str
+) -> str:
+    """Values over the epochs of training, each evaluation a point.
+
+    Args:
+      lines: class of the style sheet, epochs and values of each.
+      window: first and last epoch of the x axis.
+      label: of what is drawn.
+    """
+    values = np.concatenate([ys for *_, ys in lines])
+    low, high = float(values.min()), float(values.max())
+    margin = max((high - low) / 20, 1e-3)
+    low, high = max(low - margin, 0.0), min(high + margin, 1.0)
+    left, right = window if window[1] > window[0] else (window[0] - 0.5, window[1] + 0.5)
+    x, y = _scale(left, right, _LEFT, _WIDTH - _RIGHT), _scale(low, high, _HEIGHT - _BOTTOM, _TOP)
+    parts = []
+    for kind, xs, ys in lines:
+        points = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in zip(xs, ys, strict=True))
+        # A zero-length dash with round ends shows an evaluation that stands alone.
+        parts.append(f'<path class="curve {kind}" stroke-linecap="round" d="M{points}h0"/>')
+    return _svg(f"{label} over epochs", [*parts, *_axes(x, y, (left, right), (low, high), "epoch")])
+
+
 def _area(share: np.ndarray, edges: np.ndarray, x: Callable, y: Callable, kind: str) -> str:
     steps = "".join(f"V{y(s):.1f}H{x(e):.1f}" for s, e in zip(share, edges[1:], strict=True))
     return f'<path class="area {kind}" d="M{x(edges[0]):.1f} {y(0):.1f}{steps}V{y(0):.1f}Z"/>'

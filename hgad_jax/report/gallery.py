@@ -10,6 +10,7 @@ import numpy as np
 from hgad_jax.data.records import image_name
 from hgad_jax.data.transforms import load_image
 from hgad_jax.evaluation.decided import Decided
+from hgad_jax.evaluation.f1_max import found_mask
 from hgad_jax.evaluation.scored import Scored
 from hgad_jax.inference.eval_set import EvalSet
 from hgad_jax.inference.heatmap import overlay
@@ -63,6 +64,7 @@ def figures(
     indices: np.ndarray,
     scales: Sequence[Threshold],
     decided: Decided,
+    tau: float | None = None,
 ) -> str:
     """HTML of images beside their heat maps.
 
@@ -72,20 +74,25 @@ def figures(
       indices: those to show.
       scales: thresholds of pixels of the class that an image was scored as.
       decided: what the thresholds made of the scores.
+      tau: threshold of pixels with the highest F1, whose masks are drawn over the heat maps; None: none.
     """
-    return "".join(_figure(test, scored, int(i), scales, decided) for i in indices)
+    return "".join(_figure(test, scored, int(i), scales, decided, tau) for i in indices)
 
 
-def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided) -> str:
+def _figure(test: EvalSet, scored: Scored, index: int, scales, decided: Decided, tau: float | None) -> str:
     record, used = test.records[index], int(scored.class_ids[index])
     pixels = load_image(record.path, test.mapped)
-    heat = overlay(pixels, scored.maps.read(index, index + 1)[0], scales[used])
-    edge = outline(test.mask(index))
+    values = scored.maps.read(index, index + 1)[0]
+    heat, edge = overlay(pixels, values, scales[used]), outline(test.mask(index))
+    found = "" if tau is None else outline(found_mask(values, tau), "found")
     name = f"{record.defect}/{os.path.basename(image_name(record.path))}"
     pictures = [
         f'<div class="pic"><img loading="lazy" decoding="async" alt="{html.escape(plain(alt), quote=True)}" '
-        f'src="{jpeg(picture)}">{edge}</div>'
-        for alt, picture in ((f"image {name}", pixels), (f"heat map of {name}", heat))
+        f'src="{jpeg(picture)}">{edges}</div>'
+        for alt, picture, edges in (
+            (f"image {name}", pixels, edge),
+            (f"heat map of {name}", heat, edge + found),
+        )
     ]
     caption = html.escape(plain(_caption(test, scored, index, name, decided)))
     return f'<figure><div class="pair">{"".join(pictures)}</div><figcaption>{caption}</figcaption></figure>'

@@ -18,7 +18,7 @@ from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.measure import COLUMNS
 from hgad_jax.inference.heatmap import overlay
 from hgad_jax.inference.plain_names import plain
-from hgad_jax.report import class_section, decisions
+from hgad_jax.report import class_section, decisions, stability
 from hgad_jax.report.style import STYLE
 from hgad_jax.runs.workdir import config_as_json
 from hgad_jax.scoring.threshold import Threshold
@@ -48,6 +48,7 @@ def render(evaluated: Evaluated) -> str:
         _cards(results),
         f"<h2>Metrics</h2>{_table(results)}{_notes(results)}",
         decisions.render(results),
+        stability.render(results),
         f"<h2>Classes</h2>{_contents(results, shown, names)}{_legend(evaluated.decided)}",
         *sections,
         f"<h2>Settings and versions</h2>{_settings(evaluated)}",
@@ -176,6 +177,11 @@ def _legend(decided: Decided) -> str:
     scores = ""
     if decided.judged is not None:
         scores = " In brackets: the score from 0 to 1, an image being called defective above 0.5."
+    masks = (
+        " The white line is what pixels from τ on find, the threshold with the highest F1 on these pixels."
+        if decided.judged is None
+        else ""
+    )
     levels = np.linspace(0, _HIGHEST, 25)
     unit = Threshold(1.0, 0.0, (0.0, 0.0), 0, "unit", 0.0)
     colours = overlay(np.full((1, len(levels), 3), 153, np.uint8), levels[None], unit)[0]
@@ -193,7 +199,7 @@ def _legend(decided: Decided) -> str:
         f'<linearGradient id="heat">{stops}</linearGradient>'
         f'<rect width="400" height="20" rx="4" fill="url(#heat)"/>{marks}</svg><small>One colour scale for '
         "all heat maps: distance from a typical good pixel, in steps of the threshold's. The blue-green line "
-        f"is the edge of the true defect.{scores}</small></div>"
+        f"is the edge of the true defect.{scores}{masks}</small></div>"
     )
 
 

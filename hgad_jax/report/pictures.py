@@ -34,14 +34,20 @@ def jpeg(pixels: np.ndarray, limit: int = LIMIT) -> str:
         side = side * 3 // 4
 
 
-def outline(mask: np.ndarray) -> str:
-    """The edge of a mask `[S, S]` as an SVG of its cells, to lie over the picture; empty without defects."""
+def outline(mask: np.ndarray, kind: str = "") -> str:
+    """The edge of a mask `[S, S]` as an SVG of its cells, to lie over the picture; empty without defects.
+
+    Args:
+      mask: bool.
+      kind: class of the style sheet; "" for the true defect.
+    """
+    named = f' class="{kind}"' if kind else ""
     side = _OUTLINE
     while mask.any():
         cells = _shrunk(mask, side)
         path = _edges(cells)
         if len(path) <= _OUTLINE_LIMIT or side < 8:
-            return f'<svg viewBox="0 0 {len(cells)} {len(cells)}"><path d="{path}"/></svg>'
+            return f'<svg{named} viewBox="0 0 {len(cells)} {len(cells)}"><path d="{path}"/></svg>'
         side //= 2
     return ""
 

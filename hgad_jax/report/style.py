@@ -44,7 +44,7 @@ details[open].class>summary{border-bottom:1px solid var(--line);margin-bottom:12
 .shots figure{margin:0}.pair{display:grid;grid-template-columns:1fr 1fr;gap:3px}
 .pic{position:relative;aspect-ratio:1}.pic>*{position:absolute;inset:0;width:100%;height:100%;
 border-radius:4px}.pic path{fill:none;stroke:#00e0ff;stroke-width:1.5;stroke-linecap:square;
-vector-effect:non-scaling-stroke}
+vector-effect:non-scaling-stroke}.pic .found path{stroke:#fff;stroke-dasharray:4 2}
 .scale{max-width:420px;margin:10px 0}.scale svg{width:100%;height:auto}.scale text{font-size:11px;
 fill:var(--soft)}
 pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px;

@@ -48,10 +48,17 @@ class Cell(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """One evaluation in training."""
+    """One evaluation in training.
+
+    Attributes:
+      epoch: when.
+      values: metrics, mean over classes.
+      classes: of each class.
+    """
 
     epoch: float
     values: dict[str, float]
+    classes: dict[str, dict[str, float]]
 
 
 def cells(plan: Plan, places: Places) -> list[Cell]:
@@ -67,9 +74,15 @@ def evaluations(job: Job, places: Places) -> list[Evaluation]:
     config = config_of(job, places)
     found = []
     for line in map(json.loads, files.read_text(path).splitlines()):
-        values = {k.removeprefix(_TEST): v for k, v in line.items() if k.startswith(_TEST)}
-        if values and config.eval.window:
-            found.append(Evaluation(line["step"] * config.train.epochs / results["step"], values))
+        named = {k.removeprefix(_TEST): v for k, v in line.items() if k.startswith(_TEST)}
+        if named and config.eval.window:
+            classes: dict[str, dict[str, float]] = {}
+            for name, value in named.items():
+                class_name, _, metric = name.rpartition("/")
+                classes.setdefault(class_name, {})[metric] = value
+            values = classes.pop("", {})
+            epoch = line["step"] * config.train.epochs / results["step"]
+            found.append(Evaluation(epoch, values, classes))
     return found
 
 
@@ -175,7 +188,11 @@ def _of_job(
 
 
 def _in_training(measured: Sequence[Evaluation], column: Column, row: str) -> Iterator[Any]:
-    """The best of the evaluations, or the mean and the deviation of those in the window."""
+    """The best of the evaluations, or the mean and the deviation of those in the window.
+
+    Of a model of several classes the best is that of their mean, and a class's is its figure then, as HGAD's
+    tables have it.
+    """
     names = sorted({name for evaluation in measured for name in evaluation.values})
     for name in names:
         if column.window:
@@ -185,4 +202,8 @@ def _in_training(measured: Sequence[Evaluation], column: Column, row: str) -> It
             if inside:
                 yield (row, name, WINDOW), (float(np.mean(inside)), float(np.std(inside)))
         else:
-            yield (row, name, BEST), (max(e.values[name] for e in measured), 0.0)
+            best = max(measured, key=lambda e: e.values.get(name, -1.0))
+            yield (row, name, BEST), (best.values[name], 0.0)
+            for class_name, values in best.classes.items() if row == MEAN else ():
+                if name in values:
+                    yield (class_name, name, BEST), (values[name], 0.0)

@@ -147,7 +147,7 @@ def _of_groups(config: Any, records: Sequence[Record], given_classes: bool) -> I
 
 
 def _of_window(config: Any) -> Iterator[Problem]:
-    """A stability report in which nothing would be measured."""
+    """A stability report in which nothing would be measured, or not all of its window."""
     window, every, epochs = tuple(config.eval.window), config.eval.every, config.train.epochs
     if not window:
         return
@@ -157,6 +157,12 @@ def _of_window(config: Any) -> Iterator[Problem]:
             f"config.eval.window is {window}, but no evaluation falls into it: there is one every {every:g} "
             f"epochs (config.eval.every), up to epoch {epochs:g} (config.train.epochs)",
             "Choose a window that training gets to, or () for none.",
+        )
+    elif window[1] > epochs + _ROUNDING:
+        yield _refusal(
+            f"config.eval.window is {window}, but training ends at epoch {epochs:g} (config.train.epochs): "
+            "the report would be of a shorter window than it says",
+            "Choose a window that ends by then, or () for none.",
         )
 
 

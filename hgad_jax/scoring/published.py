@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from hgad_jax.errors import UserError
 from hgad_jax.scoring import paper
 from hgad_jax.scoring.maps import smooth
 from hgad_jax.types import Scalar
 
 Levels = Sequence[np.ndarray]
+BOTH, LIKELIHOOD, ENTROPY = "both", "likelihood", "entropy"
 
 
 def maximum(
@@ -103,6 +105,35 @@ def density_distance(log_likelihood: Levels, negative_entropy: Levels, size: int
     """
     squares = [np.max(level) - level for level in log_likelihood]
     return distance([-np.sqrt(square) for square in squares], negative_entropy, size)
+
+
+TERMS = (BOTH, LIKELIHOOD, ENTROPY)  # of a score that is a product of two
+
+
+def used_terms(published: PublishedScore, terms: str) -> tuple[int, ...]:
+    """Which terms a score is made of, 0 the log-likelihood and 1 the negative entropy.
+
+    Raises:
+      UserError: a single one of a score that has no two.
+    """
+    if terms != BOTH and not published.entropy:
+        raise UserError(
+            f"The terms '{terms}' alone are of HGAD's published score, likelihood times entropy; that of "
+            f"this run's detector has no entropy. Expected '{BOTH}'."
+        )
+    return {BOTH: (0, 1) if published.entropy else (0,), LIKELIHOOD: (0,), ENTROPY: (1,)}[terms]
+
+
+def maps_by(
+    published: PublishedScore, log_likelihood: Levels, negative_entropy: Levels, size: int, terms: str
+) -> Float[np.ndarray, "N {size} {size}"]:
+    """The maps of a test set of one class, all in memory, by both terms of the score or by one of them."""
+    used = used_terms(published, terms)
+    if terms == BOTH or published.over_test_set is None:
+        return published.maps(log_likelihood, negative_entropy, size)
+    levels = (log_likelihood, negative_entropy)[used[0]]
+    normal = paper.normal_map(levels, [m.max() for m in levels], size)
+    return published.over_test_set(normal, float(normal.max()))
 
 
 LIKELIHOOD_AND_ENTROPY = PublishedScore(paper.anomaly_map, paper.smooth_below, entropy=True)  # HGAD

@@ -31,7 +31,7 @@ from hgad_jax.runs.model import (
 from hgad_jax.runs.phases import CALIBRATING, FEATURES, FITTING, LISTING, TRAINING, Phases, seconds_of
 from hgad_jax.runs.phases import described as described_times
 from hgad_jax.runs.phases import save as save_times
-from hgad_jax.training import interrupt, optimizers, schedules, selection
+from hgad_jax.training import best_states, interrupt, optimizers, schedules, selection, stability_report
 from hgad_jax.training.batches import placed, training_features
 from hgad_jax.training.calibrating import calibrated, described_thresholds
 from hgad_jax.training.divergence import all_finite, mean_metrics, not_finite
@@ -198,6 +198,13 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
     calibrate = make_calibrate(config, model) if len(data.held_out) else None
     weights = model.levels.backbone_hash
 
+    def metadata_at(step):
+        return _provenance(config, model, classes, data, found.contents, step) | {
+            "calibration_images": len(data.boxes),
+            "calibration_names": data.names,
+            "clusters": pseudo_classes.as_metadata(config, directory),
+        }
+
     def save(state):
         step = int(state.step)
         items = selection.to_items(state, best) | {"constants": constants}
@@ -208,12 +215,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
         bad = [name for name, part in finite_of.items() if not all_finite(part)]
         if bad:
             raise not_finite(f"after step {step}", bad, manager, weights)
-        metadata = _provenance(config, model, classes, data, found.contents, step) | {
-            "calibration_images": len(data.boxes),
-            "calibration_names": data.names,
-            "clusters": pseudo_classes.as_metadata(config, directory),
-        }
-        checkpoints.save(manager, step, items, metadata)
+        checkpoints.save(manager, step, items, metadata_at(step))
         images = step * config.train.batch_size
         save_times(directory, phases.seconds(), before=found.seconds, images=images)
         if selecting.over(best, step):
@@ -251,7 +253,10 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
             if last or logged or measured or selects:
                 mean = mean_metrics(pending, done, manager, weights)
                 mean |= mean_metrics([held_out], done, manager, weights) if selects else {}
-                mean |= stability.measure(state.params, constants) if measured else {}
+                if measured:
+                    mean |= stability.measure(state.params, constants)
+                    items = {"params": state.params, "constants": constants}
+                    best_states.keep(config, directory, done, mean, items, metadata_at(done))
                 metric_log.write(done, mean)
                 bar.update(len(pending))
                 images_per_second, estimate = pace.waited(done)
@@ -266,7 +271,7 @@ def _train(config, model, data, classes, found, manager, directory, mesh, stop, 
                 raise interrupt.stopped(done, schedule.steps, directory)
             if last:
                 break
-    stability.report()
+    stability_report.write(config, directory, len(data.train) / config.train.batch_size, log)
     if not schedule.steps:  # the untrained model, for comparison
         save(state)
     log(f"{directory}: {int(state.step)} steps done, model saved")

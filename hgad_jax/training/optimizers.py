@@ -1,4 +1,4 @@
-"""The optimisers: Adam with the published form of weight decay, and AltUB's alternation around it.
+"""The optimiser of a run: Adam (`adam.py`), and AltUB's alternation around it.
 
 All schedules are functions of the training step, which `update` is given as `step=…`: there is one count of
 steps, that of `TrainState`, also where an optimiser is called many times in a step (CFLOW-AD's fibres).
@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from hgad_jax.detectors import Detector
+from hgad_jax.training.adam import adam, is_in
 from hgad_jax.training.schedules import Schedule
+
+__all__ = ["adam", "alternating", "create", "per_level"]
 
 
 def create(
@@ -27,16 +30,17 @@ def create(
       num_examples: images of an epoch.
     """
     train, optimised = config.train, detector.optimised
+    keys = config[optimised.alternation] if optimised.alternated else None
     optimizer = adam(
         learning_rate,
         beta1=train.beta1,
         beta2=train.beta2,
         weight_decay=train.weight_decay,
         clip_norm=train.clip_norm,
-        decayed=optimised.decayed,
+        decayed=(optimised.decayed, *([optimised.alternated] if keys and keys.decayed else [])),
+        count=train.adam_count,
     )
-    if optimised.alternated:
-        keys = config[optimised.alternation]
+    if keys:
 
         def epoch(step):
             return step * train.batch_size // num_examples
@@ -52,50 +56,6 @@ def create(
         )
     separate = detector.fibres is not None and detector.fibres.zero_grad == "none"
     return per_level(optimizer) if separate else optimizer
-
-
-def adam(
-    schedule: Schedule,
-    *,
-    beta1: float,
-    beta2: float,
-    weight_decay: float,
-    clip_norm: float,
-    decayed: str = "flow",
-) -> optax.GradientTransformationExtraArgs:
-    """Adam over a tuple of `LevelParams`.
-
-    Args:
-      schedule: step → learning rate.
-      beta1: decay of the mean of gradients.
-      beta2: decay of their squares.
-      weight_decay: added to the gradient times the parameter *before* Adam's scaling (the L2 penalty of
-        PyTorch's Adam, not AdamW), for parameters of the part `decayed` only.
-      clip_norm: bound of the gradient's global norm; 0 leaves it as it is.
-      decayed: name of that part in a level's parameters.
-    """
-
-    def mask(params):
-        return jax.tree_util.tree_map_with_path(lambda path, _: _is_in(decayed, path), params)
-
-    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-    parts += [optax.add_decayed_weights(weight_decay, mask=mask)] if weight_decay else []
-    return optax.chain(*parts, optax.scale_by_adam(b1=beta1, b2=beta2), _scale_by_schedule(schedule))
-
-
-def _is_in(part: str, path) -> bool:
-    return any(getattr(key, "name", None) == part for key in path)
-
-
-def _scale_by_schedule(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
-    """Times minus the learning rate of the step that `update` is told."""
-
-    def update(updates, state, params=None, **extra):
-        del params
-        rate = schedule(extra["step"])
-        return jax.tree.map(lambda u: -rate * u, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def per_level(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -143,6 +103,8 @@ def alternating(
 
     def update(updates, state, params=None, **extra):
         step = extra["step"]
+        # Before its start the part has no gradient at all: its means and counts begin with it.
+        updates = _map_parts(part, lambda g: jnp.where(started(step), g, 0.0), lambda g: g, updates)
         updates = _clip_part(updates, part, clip, clip_by)
 
         def usual(updates, state):
@@ -159,7 +121,7 @@ def alternating(
 
 def _map_parts(part: str, of_part: Callable, of_others: Callable, tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (of_part if _is_in(part, path) else of_others)(leaf), tree
+        lambda path, leaf: (of_part if is_in(part, path) else of_others)(leaf), tree
     )
 
 

@@ -1,11 +1,11 @@
-"""AltUB's stability report: test AUROC over a window of epochs, measured while training.
+"""What AltUB's stability report is made of: the test set measured while training, in a window of epochs.
 
 Papers print the best of many evaluations on the test set. Mean and deviation over a window say what one gets
-without choosing. Nothing here is ever used to choose anything: neither the state that is kept nor when to
-stop. Scores are those of the published protocol, with each image's class given.
+without choosing. Nothing here chooses the model of the run, or when it stops; with `eval.keep` states that
+are best on the test set are kept beside it. Scores are those of the published protocol, with each image's
+class given. `stability_report` makes the report.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,13 @@ from hgad_jax.data.features import FeatureCache
 from hgad_jax.data.geometry import mapped, transform_of
 from hgad_jax.data.records import Record
 from hgad_jax.data.transforms import load_mask
-from hgad_jax.files import write_atomically
 from hgad_jax.metrics.ranking import auroc
-from hgad_jax.runs import processes
+from hgad_jax.metrics.region import aupro
 from hgad_jax.runs.model import Model, cache_directory, cached_features, evidence_function
-from hgad_jax.training import metric_log
+from hgad_jax.scoring.published import maps_by
 from hgad_jax.training.latents import mean_ks
+from hgad_jax.training.stability_report import PREFIX, name_of
 
-FILE = "stability.json"
-_PREFIX = "test/"
 _ROUNDING = 1e-9  # of quotients: 0.3 / 0.1 is less than 3
 _READ = 32  # images at a time
 
@@ -43,7 +41,7 @@ class Stability:
         log: Callable[[str], None],
     ):
         self._config, self._model, self._records, self._log = config, model, records, log
-        self._directory = directory
+        self._directory, self._classes = directory, classes
         self._labels = np.array(
             [classes.index(r.class_name) for r in records if config.eval.window], np.int32
         )
@@ -64,7 +62,10 @@ class Stability:
         return number > evaluations(step - 1) and inside
 
     def measure(self, params: Any, constants: Any) -> dict[str, float]:
-        """Test AUROC now, mean over classes, for the log of metrics."""
+        """Image AUROC, pixel AUROC and AUPRO on the test set now, for the log of metrics.
+
+        Of each class by itself, and the mean over the classes that have them.
+        """
         if self._cache is None:
             directory = cache_directory(self._config, self._directory)
             self._cache = cached_features(
@@ -83,27 +84,32 @@ class Stability:
             [np.concatenate(level) for level in zip(*(p[i] for p in parts), strict=True)] for i in (0, 1)
         )
         own = np.concatenate([p[2] for p in parts])
-        values = [
-            self._of_class(self._labels == k, likelihood, entropy, own) for k in np.unique(self._labels)
-        ]
-        names = sorted({name for value in values for name in value})
-        found = {_PREFIX + n: float(np.mean([v[n] for v in values if n in v])) for n in names}
-        ks = self._ks(params, constants) if self._config.eval.normality else None
-        return found if ks is None else found | {f"{_PREFIX}ks": ks}
+        values = {
+            int(k): self._of_class(self._labels == k, likelihood, entropy, own)
+            for k in np.unique(self._labels)
+        }
+        names = sorted({name for found in values.values() for name in found})
+        mean = {n: float(np.mean([found[n] for found in values.values() if n in found])) for n in names}
+        of_classes = {
+            name_of(self._classes[k], n): value for k, found in values.items() for n, value in found.items()
+        }
+        ks = self._ks(params, constants) if self._config.eval.normality else {}
+        return {PREFIX + name: value for name, value in (mean | ks).items()} | of_classes
 
-    def _ks(self, params: Any, constants: Any) -> float | None:
-        """How normal the latents of good test images are."""
+    def _ks(self, params: Any, constants: Any) -> dict[str, float]:
+        """How normal the latents of good test images are; nothing without such images."""
         assert self._cache is not None
         good = np.flatnonzero([not record.anomalous for record in self._records])
         parts = [good[start : start + _READ] for start in range(0, len(good), _READ)]
         batches = ((self._cache.gather(rows), self._labels[rows]) for rows in parts)
-        return mean_ks(self._model.detector, params, constants, batches)
+        found = mean_ks(self._model.detector, params, constants, batches)
+        return {} if found is None else {"ks": found}
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
         published = self._model.detector.published
         transform = mapped(transform_of(self._config.data), self._config.scoring.map_size)
         likelihood, entropy = ([level[chosen] for level in term] for term in (likelihood, entropy))
-        maps = published.maps(likelihood, entropy, transform.size)
+        maps = maps_by(published, likelihood, entropy, transform.size, self._config.scoring.terms)
         records = [self._records[int(i)] for i in np.flatnonzero(chosen)]
         scores = published.image(maps, own[chosen])
         found = {"image_auroc": auroc(np.array([r.anomalous for r in records]), scores)}
@@ -111,35 +117,5 @@ class Stability:
             nothing = np.zeros(maps.shape[1:], bool)
             masks = [load_mask(r.mask, transform, image=r.path) if r.mask else nothing for r in records]
             found["pixel_auroc"] = auroc(np.stack(masks), maps)
+            found["pixel_aupro"] = aupro(np.stack(masks), maps)
         return {name: value for name, value in found.items() if value is not None}
-
-    def report(self) -> None:
-        """Mean and standard deviation of what the log of metrics holds, to `stability.json`.
-
-        Of several processes, by the first one, which has written the log.
-        """
-        if not self._config.eval.window or not processes.is_first():
-            return
-        lines = (self._directory / metric_log.FILE).read_text().splitlines()
-        measured = [m for m in map(json.loads, lines) if any(k.startswith(_PREFIX) for k in m)]
-        names = sorted({k for m in measured for k in m if k.startswith(_PREFIX)})
-        values = {n.removeprefix(_PREFIX): [m[n] for m in measured if n in m] for n in names}
-        result = {
-            "window": list(self._config.eval.window),
-            "steps": [m["step"] for m in measured],
-            **{
-                name: {"mean": float(np.mean(v)), "std": float(np.std(v)), "best": max(v), "last": v[-1]}
-                for name, v in values.items()
-            },
-        }
-        write_atomically(self._directory / FILE, json.dumps(result, indent=2) + "\n")
-        if not measured:
-            self._log(
-                f"Training has ended before config.eval.window, {tuple(self._config.eval.window)}: no figures"
-            )
-        for name, v in values.items():
-            self._log(
-                f"Test {name} over {len(v)} evaluations in epochs {result['window'][0]:g} to "
-                f"{result['window'][1]:g}: {np.mean(v):.4f} ± {np.std(v):.4f} (best, chosen on the test set: "
-                f"{max(v):.4f})"
-            )

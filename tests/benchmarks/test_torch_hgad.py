@@ -129,6 +129,32 @@ def test_steps_are_ours(problem):
         assert abs(moved - wanted).mean() <= 2e-3 * largest, name
 
 
+@pytest.mark.parametrize("zero_grad", ["none", "zeros"])
+def test_steps_into_stage_two_are_ours(torch_hgad, zero_grad):
+    """Adam counts a class's further centres and weights from their first gradient on."""
+    config = make_config(2 / 5)  # two batches of five an epoch
+    config.detector.zero_grad = zero_grad
+    detector = detectors.create(config.detector, CLASSES)
+    schedule = make_schedule(config, detector, 5 * IMAGES)
+    assert [bool(schedule.loss_weights(step)["intra"]) for step in range(4)] == [False, False, True, True]
+    published = torch_hgad.PublishedHGAD(config, SIZES, CLASSES, schedule, seed=1)
+    rng = np.random.default_rng(0)
+    batch = tuple(rng.standard_normal((IMAGES, *size), np.float32) for size in SIZES)
+    labels = rng.integers(0, CLASSES, IMAGES).astype(np.int32)
+    params, constants = jax.tree.map(np.array, published.model())
+    step = make_step(config, Model(None, detector, CLASSES), schedule, data_mesh(jax.devices()[:1]))
+    state = init_state(jax.tree.map(jax.numpy.asarray, params), schedule.optimizer)
+    for number in range(4):
+        state, _ = step(state, constants, batch, labels)
+        published.step(number, batch, labels)
+    theirs, _ = published.model()
+    for ours, expected, before in zip(
+        *(jax.tree.leaves_with_path(t) for t in (state.params, theirs, params)), strict=True
+    ):
+        moved, wanted = np.asarray(ours[1] - before[1]), np.asarray(expected[1] - before[1])
+        assert abs(moved - wanted).mean() <= 2e-3 * abs(wanted).max(), jax.tree_util.keystr(ours[0])
+
+
 def test_learning_rate_is_the_published_schedule(problem, torch_hgad):
     """By the formulas of the released code: I batches a pass, meta-epochs of eight passes."""
     _, schedule, published, batch, labels = problem

@@ -90,7 +90,6 @@ def test_not_refused(config, counts, test):
     ("window", "every", "epochs", "measured"),
     [
         ((10, 16), 1.0, 16.0, True),
-        ((16, 300), 1.0, 16.0, True),
         ((17, 300), 1.0, 16.0, False),
         ((100, 300), 1.0, 16.0, False),
         ((1.1, 1.9), 1.0, 16.0, False),  # between two evaluations
@@ -107,6 +106,12 @@ def test_a_window_in_which_nothing_would_be_measured(window, every, epochs, meas
     if errors:
         assert "but no evaluation falls into it" in errors[0]
         assert f"up to epoch {epochs:g} (config.train.epochs)" in errors[0]
+
+
+def test_a_window_that_training_does_not_get_to_the_end_of():
+    """Its mean and deviation would be those of another window than the one that stands above them."""
+    errors, _ = told(with_changes("hgad_folder", eval__window=(10, 17)), {"nut": 9}, test=1)
+    assert "config.eval.window is (10, 17), but training ends at epoch 16" in errors[0]
 
 
 def test_the_rate_that_can_be_promised_is_that_of_the_threshold():
