@@ -51,7 +51,7 @@ def reproduce(
         with locked(places.out / ".lock", wait=False) as alone:
             if not alone:
                 raise UserError(
-                    f"{places.out}: another reproduce runs there. Wait for it, or give another --out."
+                    f"{places.out}: another command runs there. Wait for it, or give another --out."
                 )
             check(plan, places)
             done = run_all(plan.jobs, places, log=log, program=program, slots=slots)

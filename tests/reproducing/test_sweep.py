@@ -9,6 +9,7 @@ import stub_backbone
 from trees import PYTHON, ROOT, add_class, tiny_config
 
 from hgad_jax.cli import sweep as command
+from hgad_jax.files import locked
 from hgad_jax.reproducing import run
 from hgad_jax.reproducing.job import PROGRAM
 
@@ -65,6 +66,25 @@ def test_a_file_of_ones_own_with_classes_is_told_them_by_a_key(tmp_path, capsys)
     out = capsys.readouterr().out
     assert out.count("--config.data.class_name=brick") == 1
     assert out.count("--config.data.class_name=grass") == 1
+
+
+def test_a_class_that_the_folder_lacks_is_told_before_the_first_training(tmp_path, capsys):
+    add_class(tmp_path / "images", "brick", good=6, test=1)
+    config = tmp_path / "own.py"
+    config.write_text(OWN.format(tests=str(ROOT / "tests"), root=str(tmp_path / "images")))
+    out = tmp_path / "swept"
+    assert command.status([f"--config={config}", "--classes=brick,steel", f"--out={out}"]) == 2
+    assert "has no class steel" in capsys.readouterr().err
+    assert not (out / "runs").exists()
+
+
+def test_another_command_in_the_folder_is_told(tmp_path, capsys):
+    add_class(tmp_path / "images", "brick", good=6, test=1)
+    config = tmp_path / "own.py"
+    config.write_text(OWN.format(tests=str(ROOT / "tests"), root=str(tmp_path / "images")))
+    with locked(tmp_path / ".lock"):
+        assert command.status([f"--config={config}", f"--out={tmp_path}"]) == 2
+    assert "another command runs there" in capsys.readouterr().err
 
 
 def test_the_program_is_the_one_of_this_installation():
