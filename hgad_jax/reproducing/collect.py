@@ -151,19 +151,26 @@ def _values(plan: Plan, column: Column, seed: int, places: Places) -> dict[tuple
     """(row, metric, state) → (value, deviation over epochs) of one seed."""
     found: dict[tuple[str, str, str], Any] = {}
     if column.together:
-        return dict(_of_job(plan.of_cell[column.name, "", seed], column, plan.classes, places))
+        found = dict(_of_job(plan.of_cell[column.name, "", seed], column, plan.classes, places))
+        return _averaged(found, plan.classes) if len(plan.classes) < len(plan.table.all_classes) else found
     names = plan.classes or ("",)
     for name in names:
         row = column.row or name or MEAN
         job = plan.of_cell[column.name, name, seed]
         of_job = _of_job(job, column, (row,), places)
         found |= {(row, metric, state): value for (_, metric, state), value in of_job}
-    if len(names) > 1:  # a mean over some of the classes would be another figure
-        keys = {(metric, state) for _, metric, state in found}
-        for metric, state in keys:
-            of_classes = [found.get((name, metric, state)) for name in names]
-            if all(value is not None for value in of_classes):
-                found[MEAN, metric, state] = tuple(np.mean(np.array(of_classes, float), axis=0))
+    return _averaged(found, names)
+
+
+def _averaged(found: dict[tuple[str, str, str], Any], rows: Sequence[str]) -> dict[tuple[str, str, str], Any]:
+    """With the mean over the rows that are shown, where all are there: of some it would be another figure."""
+    if len(rows) < 2:
+        return found
+    found = {key: value for key, value in found.items() if key[0] != MEAN}
+    for metric, state in {(metric, state) for _, metric, state in found}:
+        values = [found.get((row, metric, state)) for row in rows]
+        if all(value is not None for value in values):
+            found[MEAN, metric, state] = tuple(np.mean(np.array(values, float), axis=0))
     return found
 
 

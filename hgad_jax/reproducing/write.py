@@ -159,6 +159,7 @@ def _curves(curves: Mapping[str, Sequence[Evaluation]]) -> str:
     writer.writerow(["run", "epoch", "metric", "value"])
     for name, measured in curves.items():
         for evaluation in measured:
-            for metric, value in evaluation.values.items():
+            of_classes = {f"{k}/{m}": v for k, found in evaluation.classes.items() for m, v in found.items()}
+            for metric, value in (evaluation.values | of_classes).items():
                 writer.writerow([name, f"{evaluation.epoch:g}", metric, value])
     return file.getvalue()

@@ -93,6 +93,14 @@ def test_a_table_is_run_whole(name, places, monkeypatch):
     assert {cell["column"] for cell in cells} == {column.name for column in table.columns}
     for cell in cells:
         assert all(v is None or 0 <= v <= 1.1 for v in cell["values"]), cell
+        if cell["row"] == "mean" and len(rows) > 1:
+            parts = [
+                other["mean"]
+                for other in cells
+                if other["row"] in rows
+                and all(other[key] == cell[key] for key in ("column", "metric", "state"))
+            ]
+            assert cell["mean"] == pytest.approx(sum(parts) / len(rows))
     states = {(cell["column"], cell["state"]) for cell in cells}
     for column in table.columns:
         if column.window:
