@@ -416,6 +416,14 @@ def test_a_mixture_over_classes_is_refused_before_the_training(name):
         validate(config, num_devices=1)
 
 
+@pytest.mark.parametrize("name", ["cflow", "fastflow", "padim", "spade"])
+def test_one_term_alone_is_of_a_score_that_has_two(name):
+    config = get_config(f"{name}_folder")
+    config.scoring.terms = "entropy"
+    with pytest.raises(UserError, match=r"^config\.scoring\.terms is 'entropy', expected 'both': the publ"):
+        validate(config, num_devices=1)
+
+
 def test_only_classes_with_centres_need_a_channel_each():
     """HGAD's lie on axes of the latent space."""
     with pytest.raises(

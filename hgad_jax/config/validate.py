@@ -158,3 +158,8 @@ def _of_detector(config: Any, num_devices: int) -> Iterator[str]:
                 f"loss.{term} is {weight}, expected 0: {made} has no such term, only "
                 f"{', '.join(detector.terms)}"
             )
+    if config.scoring.terms != "both" and not detector.published.entropy:
+        yield (
+            f"scoring.terms is {config.scoring.terms!r}, expected 'both': the published score of "
+            f"{section.name} has no entropy beside the likelihood"
+        )

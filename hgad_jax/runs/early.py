@@ -120,6 +120,11 @@ def _of_keys(config: Any, num_classes: int) -> Iterator[Problem]:
             f"config.train.positions is {config.train.positions}, expected 0: the detector {name} trains on "
             "all positions of an image"
         )
+    if config.scoring.terms == "entropy" and num_classes == 1:
+        yield _refusal(
+            "config.scoring.terms is 'entropy', expected 'both' or 'likelihood': with a single class its "
+            "entropy is zero everywhere"
+        )
     if config.train.keep == "best" and detector.log_likelihood is None:
         yield _refusal(
             f"config.train.keep is 'best', expected 'last': the detector {name} has no likelihood of levels "

@@ -54,11 +54,12 @@ def _report(measured: Sequence[Mapping[str, float]], steps_per_epoch: float) -> 
     steps = [int(m["step"]) for m in measured]
     known = {name for m in measured for name in m if name.startswith(PREFIX)}
     classes = sorted({name.removeprefix(PREFIX).rpartition("/")[0] for name in known} - {""})
+    others = sorted({name.rpartition("/")[2] for name in known} - set(METRICS))
 
     def metrics(prefix):
         return {
             metric: _summary([m[prefix + metric] for m in measured if prefix + metric in m])
-            for metric in METRICS
+            for metric in (*METRICS, *others)
             if prefix + metric in known
         }
 
@@ -110,5 +111,5 @@ def described(report: Mapping[str, Any]) -> list[str]:
         f"{found['mean']:.4f} ± {found['std']:.4f} (last: {found['last']:.4f}; best, chosen on the test set: "
         f"{found['best']:.4f})"
         for name, found in report.items()
-        if name in METRICS
+        if isinstance(found, Mapping) and "values" in found
     ]

@@ -43,6 +43,12 @@ def with_changes(module, **changes):
         ("hgad_folder", {"data.classes": "cluster:5"}, {"nut": 19}, ["19 good images for the 5 groups"]),
         ("hgad_folder", {"data.classes": "cluster:41"}, {"nut": 200}, ["41 classes, but the tap 'blocks.2'"]),
         ("hgad_folder", {}, {f"{i}": 9 for i in range(41)}, ["41 classes, but the tap 'blocks.2'"]),
+        (
+            "hgad_folder",
+            {"scoring.terms": "entropy"},
+            {"nut": 9},
+            ["with a single class its entropy is"],
+        ),
         ("hgad_folder", {"eval.window": (1, 2)}, {"nut": 9}, ["config.eval.window is (1, 2), expected ()"]),
         (
             "hgad_folder",
