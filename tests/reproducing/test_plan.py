@@ -6,7 +6,7 @@ import pytest
 
 from hgad_jax.cli import reproduce as command
 from hgad_jax.cli import sweep as sweep_command
-from hgad_jax.config import validate
+from hgad_jax.config import get_config, validate
 from hgad_jax.errors import UserError
 from hgad_jax.reproducing.hours import hours
 from hgad_jax.reproducing.job import Places, commands, config_of
@@ -167,3 +167,13 @@ def test_a_bad_sweep_is_refused(arguments, said, capsys):
 def test_near_names_are_told():
     with pytest.raises(UserError, match="Did you mean altub_table5"):
         table_of("altub_tabel5")
+
+
+def test_normality_is_of_latents_that_should_be_normal():
+    config = get_config("hgad_elpv")
+    config.eval.normality = True
+    with pytest.raises(UserError, match=r"eval\.normality is True, expected False: hgad .* has no latents"):
+        validate(config, num_devices=1)
+    config = get_config("fastflow_elpv")
+    config.eval.normality = True
+    validate(config, num_devices=1)
