@@ -12,42 +12,12 @@ import math
 
 import jax
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
 from hgad_jax import detectors
 from hgad_jax.backbones.levels import feature_levels
 from hgad_jax.config import get_config
 from hgad_jax.flows import flow
-
-
-def count(function, *arguments) -> int:
-    """FLOPs of a function's matrix products and convolutions: two for each multiplication and addition."""
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def _count(jaxpr) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
-
-
-def _of_equation(equation) -> int:
-    name, parameters = equation.primitive.name, equation.params
-    if name == "dot_general":
-        (contracted, _), _ = parameters["dimension_numbers"]
-        left = equation.invars[0].aval.shape
-        return 2 * equation.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
-    if name == "conv_general_dilated":
-        kernel, numbers = equation.invars[1].aval.shape, parameters["dimension_numbers"]
-        one_output = math.prod(kernel) // kernel[numbers.rhs_spec[0]]  # inputs that one output channel sees
-        return 2 * equation.outvars[0].aval.size * one_output
-    inner = [_count(jaxpr) for jaxpr in jaxprs_in_params(parameters)]
-    if name == "cond":  # one of its branches runs; of equal ones for CPUs and others, one
-        return max(inner)
-    return (parameters["length"] if name == "scan" else 1) * sum(inner)
-
-
-def by_xla(function, *arguments) -> dict[str, float]:
-    """What XLA says that the compiled function costs."""
-    return jax.jit(function).lower(*arguments).compile().cost_analysis()
+from hgad_jax.reproducing.flops import by_xla, count
 
 
 def sizes_of(backbone: str, size: int):

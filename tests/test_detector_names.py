@@ -16,7 +16,7 @@ ROOMS = ("config", "training", "evaluation", "scoring", "metrics")
 PLACES = [*(f"hgad_jax/{room}" for room in ROOMS), "scripts"]
 FILES = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
 FILES += sorted((ROOT / "hgad_jax").glob("*.py")) + sorted(ROOT.glob("*.py"))
-# The papers' figures, by what the papers call their methods; keys and presets of each detector, by its name.
+# Terms of published scores; keys and presets of each detector, by its name.
 TABLES = {
     "published.py",
     "bank.py",

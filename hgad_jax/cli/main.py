@@ -26,6 +26,8 @@ COMMANDS = {
     "export": Command("export", "put a trained run into one folder or file, for a line"),
     "serve": Command("serve", "answer over HTTP, with a page to drop images on"),
     "watch": Command("watch", "score each image that a camera writes into a folder"),
+    "reproduce": Command("reproduce", "run a table of a paper, and write it beside the published figures"),
+    "sweep": Command("sweep", "run a grid of settings and seeds, and write its table"),
     "prepare": Command("prepare", "store a dataset of the papers ahead of training"),
     "fetch": Command("fetch", "download a backbone's weights"),
     "list": Command(
@@ -73,6 +75,6 @@ def usage() -> str:
         "hgad-jax COMMAND: find defects in images of products, having seen good products only.\n\n"
         + "\n".join(lines)
         + "\n\nhgad-jax COMMAND --help: what a command takes. hgad-jax --version: which version this is.\n"
-        "Exit status: 0 done, 1 done but for images that are listed, 2 something to mend,\n"
+        "Exit status: 0 done, 1 done but for what is listed, 2 something to mend,\n"
         "3 a fault of hgad_jax, 75 stopped by SIGTERM."
     )

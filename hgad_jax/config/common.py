@@ -220,6 +220,12 @@ EVAL = {
         at_least(1e-3, MOST_EPOCHS),
         "epochs",
     ),
+    "normality": Key(
+        False,
+        "also tell how normal latents of good test images are, at each of these evaluations (AltUB, Table 5)",
+        anything(),
+        before=False,
+    ),
     "keep": Key(
         "none",
         "best: in WORKDIR/best also the states with the highest image AUROC and the highest pixel AUROC of "

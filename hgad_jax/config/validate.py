@@ -148,6 +148,8 @@ def _of_detector(config: Any, num_devices: int) -> Iterator[str]:
             f"scoring.classes is 'mixture', expected 'inferred' or 'given': {made} has no model of the "
             "mixture"
         )
+    if config.eval.normality and detector.latents is None:
+        yield f"eval.normality is True, expected False: {made} has no latents under a normal distribution"
     if detector.fitted and epochs:
         yield f"train.epochs is {epochs}, expected 0: {section.name} is fitted, not trained"
     for term, weight in config.loss.items():

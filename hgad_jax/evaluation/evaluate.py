@@ -18,7 +18,6 @@ from hgad_jax.evaluation.evaluated import Evaluated
 from hgad_jax.evaluation.f1_max import with_thresholds
 from hgad_jax.evaluation.latents import latent_normality
 from hgad_jax.evaluation.measure import COLUMNS, measure
-from hgad_jax.evaluation.published import comparison
 from hgad_jax.evaluation.rate_table import rate_tables
 from hgad_jax.evaluation.region_measures import region_measures
 from hgad_jax.evaluation.scored import Scored, score_calibrated, score_paper
@@ -34,6 +33,7 @@ from hgad_jax.inference.scorer import Scorer, load_scorer
 from hgad_jax.inference.unchanged import unchanged
 from hgad_jax.metrics.bootstrap import LEVEL
 from hgad_jax.metrics.ranking import auroc
+from hgad_jax.papers.compare import Measured, comparison
 from hgad_jax.runs import phases, workdir
 from hgad_jax.runs.model import cache_directory
 from hgad_jax.scoring.apart import standing_apart
@@ -129,7 +129,7 @@ def evaluate(
             **({"stability": report} if (report := stability_report.load(directory)) else {}),
             "bootstrap": {"replicates": replicates, "level": LEVEL, "seed": _SEED},
         }
-        figures = published or comparison(scorer.config)
+        figures = published or comparison(scorer.config, Measured(protocol=chosen))
         head |= {"published": dict(figures)} if figures else {}
         moved = str(expanded(root)) if root else "", scorer.config.data.root
         good_images = {_name_then(image_name(r.path), *moved): r.path for r in dataset.train}

@@ -7,6 +7,7 @@ neighbouring positions are not independent.
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 from scipy.special import ndtr
 
 BINS = 10_000  # of the streamed statistic, whose error is 1 / BINS
@@ -30,6 +31,35 @@ def ks_statistic(
     n = len(uniform)
     rank = np.arange(1, n + 1)[:, None] / n
     return np.maximum((rank - uniform).max(0), (uniform - rank + 1 / n).max(0))
+
+
+NORMAL = 0.05  # a p-value above it lets a sample pass for normal
+_FEWEST, _MOST = 3, 5000  # values that the test of Shapiro and Wilk takes
+
+
+def element_normality(latents: Float[np.ndarray, "N E"]) -> dict[str, float] | None:
+    """How normal each element of a latent is over images: AltUB's Figures 1 and 3.
+
+    Args:
+      latents: of N images, E elements, standardised by the base distribution.
+
+    Returns:
+      Means over elements: `"ks"`, the statistic against the standard normal distribution; `"ks_share"` and
+      `"shapiro_share"`, the shares of elements that pass for standard normal and for normal of any mean and
+      deviation (p above 0.05); `"mean_square"`, which would be 1. None of fewer than three images.
+    """
+    number = len(latents)
+    if number < _FEWEST:
+        return None
+    z = np.asarray(latents, np.float64)
+    ks = ks_statistic(z)
+    shapiro = [stats.shapiro(values[:_MOST]).pvalue if np.ptp(values) else 0.0 for values in z.T]
+    return {
+        "ks": float(ks.mean()),
+        "ks_share": float(np.mean(stats.kstwo.sf(ks, number) > NORMAL)),
+        "shapiro_share": float(np.mean(np.array(shapiro) > NORMAL)),
+        "mean_square": float(np.mean(z**2)),
+    }
 
 
 class KSCounts:

@@ -21,6 +21,7 @@ from hgad_jax.metrics.ranking import auroc
 from hgad_jax.metrics.region import aupro
 from hgad_jax.runs.model import Model, cache_directory, cached_features, evidence_function
 from hgad_jax.scoring.published import maps_by
+from hgad_jax.training.latents import mean_ks
 from hgad_jax.training.stability_report import PREFIX, name_of
 
 _ROUNDING = 1e-9  # of quotients: 0.3 / 0.1 is less than 3
@@ -92,7 +93,17 @@ class Stability:
         of_classes = {
             name_of(self._classes[k], n): value for k, found in values.items() for n, value in found.items()
         }
-        return {PREFIX + name: value for name, value in mean.items()} | of_classes
+        ks = self._ks(params, constants) if self._config.eval.normality else {}
+        return {PREFIX + name: value for name, value in (mean | ks).items()} | of_classes
+
+    def _ks(self, params: Any, constants: Any) -> dict[str, float]:
+        """How normal the latents of good test images are; nothing without such images."""
+        assert self._cache is not None
+        good = np.flatnonzero([not record.anomalous for record in self._records])
+        parts = [good[start : start + _READ] for start in range(0, len(good), _READ)]
+        batches = ((self._cache.gather(rows), self._labels[rows]) for rows in parts)
+        found = mean_ks(self._model.detector, params, constants, batches)
+        return {} if found is None else {"ks": found}
 
     def _of_class(self, chosen, likelihood, entropy, own) -> dict[str, float]:
         published = self._model.detector.published

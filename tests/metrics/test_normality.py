@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hgad_jax.metrics.normality import KSCounts, ks_statistic
+from hgad_jax.metrics.normality import KSCounts, element_normality, ks_statistic
 
 
 def latents(seed=0):
@@ -41,3 +41,17 @@ def test_the_streamed_statistic_is_within_its_bounds(bins):
     assert (low <= exact + 1e-12).all()
     assert (exact <= high + 1e-12).all()
     assert (high - low <= 1 / bins + 1e-12).all()
+
+
+def test_elements_are_those_of_scipy():
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(40, 6)) * [1, 1, 1, 0.2, 1, 0] + [0, 0, 3, 0, 0, 1]
+    z[:, 4] = rng.exponential(size=40)
+    found = element_normality(z)
+    ks = [stats.kstest(values, "norm") for values in z.T]
+    assert found["ks"] == pytest.approx(np.mean([k.statistic for k in ks]))
+    assert found["ks_share"] == np.mean([k.pvalue > 0.05 for k in ks]) == 2 / 6
+    normal = [stats.shapiro(values).pvalue > 0.05 for values in z.T[:5]]
+    assert found["shapiro_share"] == sum(normal) / 6 == 4 / 6  # a constant is not normal
+    assert found["mean_square"] == pytest.approx(np.mean(z**2))
+    assert element_normality(z[:2]) is None
