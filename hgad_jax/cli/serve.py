@@ -28,8 +28,8 @@ _CLASSES = flags.DEFINE_enum(
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,
-    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several with "
-    "a comma between; of all models; by default as in the config of each.",
+    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several "
+    "with a comma between; of all models; by default as in the config of each.",
 )
 _RATE = flags.DEFINE_string(
     "false_alarm_rate",

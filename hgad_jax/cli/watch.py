@@ -29,8 +29,8 @@ _CLASS = flags.DEFINE_string("class", None, "Class of all images, where it is kn
 _THRESHOLD = flags.DEFINE_string(
     "threshold",
     None,
-    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several with "
-    "a comma between; by default as in the config.",
+    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several "
+    "with a comma between; by default as in the config.",
 )
 _RATE = flags.DEFINE_string(
     "false_alarm_rate",
@@ -67,8 +67,6 @@ def _watch(given: list[str]) -> int:
     )
     stop = watch.until_signalled()
     chosen = functools.partial(open_model, threshold=_THRESHOLD.value, false_alarm_rate=_RATE.value)
-    done = watch.watch(
-        given[0], given[1], _OUT.value, settings, log=shell.say, stop=stop, open_it=chosen
-    )
+    done = watch.watch(given[0], given[1], _OUT.value, settings, log=shell.say, stop=stop, open_it=chosen)
     shell.say(f"ended: {done.scored} images scored, {done.anomalous} anomalous; {done.unreadable} unreadable")
     return SOME_UNUSABLE if done.unreadable else DONE

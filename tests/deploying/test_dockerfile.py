@@ -1,4 +1,4 @@
-"""Each RUN line of deploy/Dockerfile, run in a folder that stands for the image's root; what comes out serves.
+"""Each RUN line of deploy/Dockerfile, run in a folder that stands for the image; what comes out serves.
 
 No container engine is needed, and none proves here that an image can be built: the base image, the users and
 the layers are not tested, the commands are.
@@ -110,7 +110,9 @@ def test_the_command_of_the_image_serves_and_its_health_check_says_so(image, mod
     refused = subprocess.run(command, env=settings, capture_output=True, text=True)
     assert refused.returncode == 2
     assert "lets other machines in, and there is no token" in refused.stderr
-    with subprocess.Popen(command, env=settings | {"HGAD_JAX_TOKEN": TOKEN}, stderr=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        command, env=settings | {"HGAD_JAX_TOKEN": TOKEN}, stderr=subprocess.PIPE
+    ) as server:
         try:
             assert subprocess.run(check, env=settings, capture_output=True).returncode == 1, "not ready yet"
             wait(f"http://127.0.0.1:{port}/readyz", server)

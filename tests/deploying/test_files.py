@@ -28,7 +28,9 @@ def test_a_target_runs_as_nobody_and_is_checked(target):
     assert lines["USER"] == "10001:10001"
     assert "/readyz" in lines["HEALTHCHECK"]
     assert [line.name for line in stages(target)].index("USER") > 0
-    copied = {line.text.split()[0] for line in stages(target) if line.name == "COPY" and "--from" in line.text}
+    copied = {
+        line.text.split()[0] for line in stages(target) if line.name == "COPY" and "--from" in line.text
+    }
     assert copied == {f"--from=build-{target}"}
 
 
@@ -99,6 +101,8 @@ def test_prometheus_asks_who_is_there_for_what_there_is():
     told.scores.labels("m").observe(0.1)
     told.reloads.labels("m", "failed").inc()
     known = re.findall(r"^(\w+)[{ ]", told.text().decode(), re.M)
-    used = [name for rule in alerts["groups"][0]["rules"] for name in re.findall(r"hgad_jax_\w+", rule["expr"])]
+    used = [
+        name for rule in alerts["groups"][0]["rules"] for name in re.findall(r"hgad_jax_\w+", rule["expr"])
+    ]
     assert len(used) >= 4
     assert set(used) <= set(known)

@@ -105,7 +105,9 @@ def test_what_is_served_is_what_the_predictor_says_and_signals_are_heeded(place)
 
 
 def test_thresholds_are_chosen_when_a_model_is_served(place):
-    with serving(place / "run", "--threshold=brick=123.5", "--false_alarm_rate=grass=0.3", token="") as process:
+    with serving(
+        place / "run", "--threshold=brick=123.5", "--false_alarm_rate=grass=0.3", token=""
+    ) as process:
         told = ask(f"{process.url}/v1/model").json
         brick, grass = told["thresholds"]
         assert brick["threshold"]["value"] == 123.5
