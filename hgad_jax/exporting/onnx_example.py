@@ -94,9 +94,8 @@ def decide(model: Model, image: Any, class_name: str | None = None) -> dict[str,
     if about["mode"] == "given":
         names = [one["name"] for one in about["classes"]]
         inputs["class_ids"] = np.full(count, names.index(class_name) if class_name else 0, np.int32)
-    found = dict(
-        zip(about["outputs"], (o[0] for o in model.session.run(about["outputs"], inputs)), strict=True)
-    )
+    results = map(np.asarray, model.session.run(about["outputs"], inputs))
+    found = {name: result[0] for name, result in zip(about["outputs"], results, strict=True)}
     own = about["classes"][int(found["class_id"])]
     score = float(found["score"])
     unknown = float(found["strangeness"]) > own["strangeness_limit"]

@@ -246,5 +246,6 @@ def _differs(number: int, field: str, here: Any, there: Any, distance: float) ->
     return UserError(
         f"ONNX Runtime does not say what the run says, so nothing was written. Of image {number}, {field} "
         f"is {shown[0]} of the run and {shown[1]} of the model, {distance:.2g} apart (allowed: "
-        f"{TOLERANCE:g}, and no other decision). Please report it with this line; hgad-jax export without --format=onnx goes on."
+        f"{TOLERANCE:g}, and no other decision). Please report it with this line; hgad-jax export without "
+        "--format=onnx goes on."
     )
