@@ -2,10 +2,10 @@
 
     python benchmarks/latency.py --run=RUN --artefact=OUT [--onnx=OUT]
 
-With --onnx, what `hgad-jax export --format=onnx` wrote, by its own decide.py and ONNX Runtime. Start-up is
-that of processes of their own, with nothing compiled before (`cold`) and once more (`warm`): seconds from the
-first import to the first answer, and the most memory it took. Steady times are taken in one process, all sides
-in turn, so that a busy machine is as busy for all. The last line is JSON.
+With --onnx, what `hgad-jax export --format=onnx` wrote, by its own decide.py and ONNX Runtime. Start-up
+is that of processes of their own, with nothing compiled before (`cold`) and once more (`warm`): seconds
+from the first import to the first answer, and the most memory it took. Steady times are taken in one
+process, all sides in turn, so that a busy machine is as busy for all. The last line is JSON.
 """
 
 import argparse
