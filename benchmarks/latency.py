@@ -1,10 +1,11 @@
 """One image at a time, as on a line: where the milliseconds go, of a run and of what was exported of it.
 
-    python benchmarks/latency.py --run=RUN --artefact=OUT
+    python benchmarks/latency.py --run=RUN --artefact=OUT [--onnx=OUT]
 
-Start-up is that of processes of their own, with nothing compiled before (`cold`) and once more (`warm`):
-seconds from the first import to the first answer, and the most memory it took. Steady times are taken in one
-process, both sides in turn, so that a busy machine is as busy for both. The last line is JSON.
+With --onnx, what `hgad-jax export --format=onnx` wrote, by its own decide.py and ONNX Runtime. Start-up
+is that of processes of their own, with nothing compiled before (`cold`) and once more (`warm`): seconds
+from the first import to the first answer, and the most memory it took. Steady times are taken in one
+process, all sides in turn, so that a busy machine is as busy for all. The last line is JSON.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from PIL import Image
 
 STAGES = ("decode", "transform", "model", "decision", "whole")
 PERCENTILES = (50, 95, 99)
+SIDES = ("run", "artefact", "onnx")
 
 
 def main() -> None:
@@ -31,20 +33,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--run", required=True, help="folder of a run")
     parser.add_argument("--artefact", required=True, help="what `hgad-jax export` made of it")
+    parser.add_argument("--onnx", default="", help="what `hgad-jax export --format=onnx` made of it")
     parser.add_argument("--image", default="", help="a file; by default one of 300×300 pixels is made")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument(
-        "--start", default="", choices=["", "run", "artefact"], help="measure a start-up only"
-    )
+    parser.add_argument("--start", default="", choices=["", *SIDES], help="measure a start-up only")
     args = parser.parse_args()
     if args.start:
         print(json.dumps(start_up(args.start, getattr(args, args.start), args.image)))
         return
     with tempfile.TemporaryDirectory() as folder:
         image = args.image or made(Path(folder) / "image.png")
-        found = {"start": {side: started(args, side, image, Path(folder)) for side in ("run", "artefact")}}
-        found |= steady(args.run, args.artefact, image, args.rounds)
-    show(found)
+        sides = [side for side in SIDES if getattr(args, side)]
+        found = {"start": {side: started(args, side, image, Path(folder)) for side in sides}}
+        found |= steady({side: getattr(args, side) for side in sides}, image, args.rounds)
+    show(found, sides)
     print(json.dumps(found))
 
 
@@ -59,7 +61,8 @@ def made(path: Path) -> str:
 def started(args: argparse.Namespace, side: str, image: str, folder: Path) -> dict[str, dict[str, float]]:
     """Start-up of a side, twice, in processes of its own."""
     command = [sys.executable, *sys.orig_argv[1 : sys.orig_argv.index(sys.argv[0])], __file__]
-    command += [f"--run={args.run}", f"--artefact={args.artefact}", f"--image={image}", f"--start={side}"]
+    command += [f"--run={args.run}", f"--artefact={args.artefact}", f"--onnx={args.onnx}"]
+    command += [f"--image={image}", f"--start={side}"]
     kept = {"JAX_COMPILATION_CACHE_DIR": str(folder / side)}
 
     def once():
@@ -81,6 +84,8 @@ def start_up(side: str, path: str, image: str) -> dict[str, float]:
 
 def load_side(side: str, path: str):
     """The predictor of a side, with compiled programs kept, as the commands keep them."""
+    if side == "onnx":
+        return onnx_side(path)
     import hgad_jax
 
     if side == "artefact":
@@ -111,14 +116,43 @@ class Clocked:
         return found
 
 
-def steady(run: str, artefact: str, image: str, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Percentiles of each stage, milliseconds, of both sides."""
-    sides = {"run": load_side("run", run), "artefact": load_side("artefact", artefact)}
-    sides = {name: p._replace(scorer=Clocked(p.scorer)) for name, p in sides.items()}
+def onnx_side(path: str):
+    """(image) → what decide.py of a folder says; `stages` takes it apart."""
+    sys.path.insert(0, path)
+    import decide
+
+    model = decide.load(path)
+
+    def of_image(image: str):
+        return decide.decide(model, image)
+
+    def taken_apart(image: str) -> list[float]:
+        clock = time.perf_counter
+        start = clock()
+        with Image.open(image) as opened:
+            opened.load()
+        decoded = clock()
+        pixels, box = decide.pixels_of(image, model.about)
+        loaded = clock()
+        count = model.about["images_at_once"]
+        inputs = {"images": np.stack([pixels] * count), "boxes": np.array([box] * count, np.int32)}
+        model.session.run(model.about["outputs"], inputs)
+        scored = clock()
+        decoding = decoded - start
+        return [decoding, max(0.0, loaded - decoded - decoding), scored - loaded, 0.0, scored - decoded]
+
+    of_image.stages = taken_apart
+    return of_image
+
+
+def steady(paths: dict[str, str], image: str, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Percentiles of each stage, milliseconds, of all sides."""
+    sides = {side: load_side(side, path) for side, path in paths.items()}
+    sides = {n: p if n == "onnx" else p._replace(scorer=Clocked(p.scorer)) for n, p in sides.items()}
     times = {name: [] for name in sides}
     for round_ in range(rounds + 2):
-        for name, predictor in sides.items():
-            taken = stages(predictor, image)
+        for name, side in sides.items():
+            taken = side.stages(image) if name == "onnx" else stages(side, image)
             if round_ >= 2:  # the first compile
                 times[name].append(taken)
     return {name: summary(np.array(of_side)) for name, of_side in times.items()}
@@ -152,17 +186,15 @@ def summary(seconds: np.ndarray) -> dict[str, dict[str, float]]:
     }
 
 
-def show(found: dict) -> None:
+def show(found: dict, sides: list[str]) -> None:
     """Prints tables."""
-    for side in ("run", "artefact"):
+    for side in sides:
         start = found["start"][side]
         said = ", ".join(f"{how} {v['seconds']:.2f} s and {v['megabytes']} MB" for how, v in start.items())
         print(f"{side}: first answer {said}")
-    print(
-        f"{'ms':>10}" + "".join(f"{f'{side} p{p}':>15}" for side in ("run", "artefact") for p in PERCENTILES)
-    )
+    print(f"{'ms':>10}" + "".join(f"{f'{side} p{p}':>15}" for side in sides for p in PERCENTILES))
     for stage in STAGES:
-        cells = [found[side][stage][f"p{p}"] for side in ("run", "artefact") for p in PERCENTILES]
+        cells = [found[side][stage][f"p{p}"] for side in sides for p in PERCENTILES]
         print(f"{stage:>10}" + "".join(f"{cell:15.2f}" for cell in cells))
 
 

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # of what is below, for type checkers
-    from hgad_jax.api import decide, evaluate, export, predict, train
+    from hgad_jax.api import decide, evaluate, export, export_onnx, predict, train
     from hgad_jax.config import EXPERIMENTS, get_config
     from hgad_jax.errors import Interrupted, UserError
     from hgad_jax.inference.load import load
@@ -24,6 +24,7 @@ _PUBLIC = {
     "decide": "hgad_jax.api",
     "predict": "hgad_jax.api",
     "export": "hgad_jax.api",
+    "export_onnx": "hgad_jax.api",
     "load": "hgad_jax.inference.load",
     "Predictor": "hgad_jax.inference.predictor",
     "Prediction": "hgad_jax.inference.predictor",
@@ -45,6 +46,7 @@ __all__ = [
     "decide",
     "evaluate",
     "export",
+    "export_onnx",
     "get_config",
     "load",
     "predict",

@@ -7,7 +7,7 @@ from typing import Any
 from hgad_jax.detectors import in_fibres
 from hgad_jax.evaluation import decide as decisions
 from hgad_jax.evaluation import evaluate as evaluation
-from hgad_jax.exporting import compare
+from hgad_jax.exporting import compare, onnx_export
 from hgad_jax.exporting import export as exporting
 from hgad_jax.inference import predict as prediction
 from hgad_jax.report import decide_page, page
@@ -99,6 +99,24 @@ def export(workdir: str | Path, out: str | Path, **settings: Any) -> compare.Dif
     """
     host.keep_compiled()  # and not each core a device: an artefact computes on one
     return exporting.export(workdir, out, **settings)
+
+
+def export_onnx(workdir: str | Path, out: str | Path, **settings: Any) -> onnx_export.Difference:
+    """Exports a run as ONNX, for ONNX Runtime and its like, and compares the two.
+
+    Args:
+      workdir: the run's folder.
+      out: folder to make.
+      **settings: keywords of `hgad_jax.exporting.onnx_export.export_onnx`, such as `images_at_once`.
+
+    Returns:
+      The largest difference between what the run and what ONNX Runtime says of some images.
+
+    Raises:
+      UserError: something that the user can mend, or they differ; nothing is left then.
+    """
+    host.keep_compiled()
+    return onnx_export.export_onnx(workdir, out, **settings)
 
 
 def _settle(batch_size: int | None = None) -> None:

@@ -15,7 +15,7 @@ MODULES = {
 # Lowest first: a room may import from those above it in this list only, and rooms of one line not each other.
 FLOORS = (
     ("errors",),
-    ("files", "mistyped", "precision", "progress_bar", "shapes", "types"),
+    ("files", "mistyped", "platforms", "precision", "progress_bar", "shapes", "types"),
     ("disk", "exit_status", "resize"),
     ("backbones", "data", "distributions", "flows", "metrics", "scoring"),
     ("detectors",),

@@ -22,6 +22,7 @@ from hgad_jax.backbones.spec import Spec, Tap
 from hgad_jax.backbones.weights import Params, abstract_params, convert, flat_params, random_params
 from hgad_jax.backbones.winograd import with_ready_kernels
 from hgad_jax.errors import UserError
+from hgad_jax.platforms import by_platform
 
 __all__ = ["Backbone", "Tap", "load"]
 
@@ -140,7 +141,7 @@ def apply_function(spec: Spec, taps: tuple[str, ...], constants: Constants) -> A
         at_once = cast(Apply, network.apply)
         on_cpu = on_cpu_in_turn if spec.image_by_image else at_once
         variables = lax.stop_gradient(variables)
-        return lax.platform_dependent(variables, normalised, cpu=on_cpu, default=at_once)
+        return by_platform(variables, normalised, cpu=on_cpu, default=at_once)
 
     def one_by_one(network: nn.Module, variables: Any, images: jax.Array) -> Maps:
         # The maps of one image stay in the processor's cache from layer to layer, those of a batch do not.

@@ -6,6 +6,7 @@ from itertools import product
 import jax
 from jax import lax
 
+from hgad_jax.platforms import by_platform
 from hgad_jax.precision import EXACT
 from hgad_jax.types import total
 
@@ -33,7 +34,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Pad
     if x.ndim != 4 or kernel.ndim != 3 or x.shape[-1] != kernel.shape[-1]:
         raise ValueError(f"expected x [B, H, W, C] and kernel [k, l, C], got {x.shape} and {kernel.shape}")
     options = {"stride": stride, "padding": padding}
-    return lax.platform_dependent(
+    return by_platform(
         x, kernel, cpu=partial(shifted_sum, **options), default=partial(grouped_conv, **options)
     )
 

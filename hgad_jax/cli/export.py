@@ -15,6 +15,14 @@ _ZIP = flags.DEFINE_bool("zip", False, "Write one file in place of a folder; it 
 _PLATFORMS = flags.DEFINE_list(
     "platforms", ["cpu", "cuda", "tpu"], "What OUT is to compute on, of cpu, cuda, rocm and tpu."
 )
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "jax",
+    ["jax", "onnx"],
+    "What OUT is for: hgad_jax.load, serve and watch; or ONNX Runtime and what else reads ONNX (needs "
+    "hgad_jax[onnx]).",
+)
+_AT_ONCE = flags.DEFINE_integer("images_at_once", 1, "Images that the program takes, with --format=onnx.", 1)
 _IMAGES = flags.DEFINE_multi_string(
     "images",
     [],
@@ -39,6 +47,16 @@ def _export(places: list[str]) -> None:
     from hgad_jax.runs import processes
 
     processes.refuse_several("export")
+    if _FORMAT.value == "onnx":
+        _refuse_of_jax()
+        api.export_onnx(
+            *places,
+            images_at_once=_AT_ONCE.value,
+            to_compare=_IMAGES.value,
+            force=_FORCE.value,
+            log=shell.say,
+        )
+        return
     api.export(
         *places,
         zipped=_ZIP.value,
@@ -47,3 +65,9 @@ def _export(places: list[str]) -> None:
         force=_FORCE.value,
         log=shell.say,
     )
+
+
+def _refuse_of_jax() -> None:
+    for name in ("zip", "platforms"):
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} is for --format=jax; leave it away with --format=onnx.")

@@ -7,6 +7,7 @@ was accepted is answered.
 Exit status: 0 ended, 2 something to mend, 3 a fault of hgad_jax.
 """
 
+import functools
 import importlib.util
 
 from absl import flags
@@ -18,6 +19,24 @@ from hgad_jax.serving.limits import Limits
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _DEFAULT = Limits()
 _MODEL = flags.DEFINE_multi_string("model", [], "RUN or NAME=RUN; may be given several times.")
+_CLASSES = flags.DEFINE_enum(
+    "classes",
+    None,
+    ["inferred", "mixture", "given"],
+    "Where images' classes come from, of all models; by default as in the config of each.",
+)
+_THRESHOLD = flags.DEFINE_string(
+    "threshold",
+    None,
+    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several "
+    "with a comma between; of all models; by default as in the config of each.",
+)
+_RATE = flags.DEFINE_string(
+    "false_alarm_rate",
+    None,
+    "Share of good images that may be called anomalous; for one class as CLASS=RATE, several with a comma "
+    "between; of all models; by default as in the config of each.",
+)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in.")
 _PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0 for any that is free.", 0, 65535)
 _NO_TOKEN = flags.DEFINE_bool("allow_no_token", False, "Let everybody in who can reach the server.")
@@ -64,4 +83,13 @@ def _serve(more: list[str]) -> None:
             _HEAD.value,
         ),
         log=shell.say,
+        open_models=functools.partial(
+            models.Models,
+            open_it=functools.partial(
+                models.open_model,
+                classes=_CLASSES.value,
+                threshold=_THRESHOLD.value,
+                false_alarm_rate=_RATE.value,
+            ),
+        ),
     )

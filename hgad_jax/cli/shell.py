@@ -10,7 +10,6 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from hgad_jax import mistyped
-from hgad_jax.config.by_name import by_file
 from hgad_jax.errors import UserError
 from hgad_jax.exit_status import DONE, OURS, USERS, status_of
 
@@ -82,7 +81,7 @@ def show_any_name() -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(by_file(_at_home(argv)))
+        return flags.FLAGS(_by_file(argv))
     except SystemExit as end:  # --help, to absl a failure
         raise SystemExit(DONE) from end
     except (UserError, OSError):
@@ -94,6 +93,15 @@ def _parse(argv: list[str]) -> list[str]:
         raise UserError(f"{_named(argv, error)}{keys}") from error
 
 
+def _by_file(argv: list[str]) -> list[str]:
+    """The command line with the file of the experiment that --config names, in commands that have it."""
+    if "config" not in flags.FLAGS:
+        return argv
+    from hgad_jax.config.by_name import by_file  # where there are no configs, the networks may not be either
+
+    return by_file(_at_home(argv))
+
+
 def _at_home(argv: list[str]) -> list[str]:
     """The command line with `~` of --config=~/FILE made the home folder: no shell does that behind a "="."""
     flag = "--config="
@@ -103,7 +111,7 @@ def _at_home(argv: list[str]) -> list[str]:
 def _named(argv: list[str], error: Exception) -> str:
     """The error with the flag it is about: ml_collections names the last part of an unknown key only."""
     if isinstance(error, KeyError | AttributeError):
-        said = mistyped.unknown_key(by_file(_at_home(argv)), flags.FLAGS["config"])
+        said = mistyped.unknown_key(_by_file(argv), flags.FLAGS["config"])
         if said:
             return said
     lines = str(error).strip().splitlines() or [""]

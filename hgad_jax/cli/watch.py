@@ -6,6 +6,7 @@ that was: nothing is lost, nothing is scored twice. Exit status: 0 ended by SIGT
 some images could not be read, 2 something to mend (a full disk, too), 3 a fault of hgad_jax.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -25,6 +26,18 @@ _PATIENCE = flags.DEFINE_float(
     "patience", 30.0, "Seconds after which a file that does not change and cannot be read is given up.", 0.0
 )
 _CLASS = flags.DEFINE_string("class", None, "Class of all images, where it is known.")
+_THRESHOLD = flags.DEFINE_string(
+    "threshold",
+    None,
+    "'tail' or 'conformal' (from the false-alarm rate), or a number; for one class as CLASS=VALUE, several "
+    "with a comma between; by default as in the config.",
+)
+_RATE = flags.DEFINE_string(
+    "false_alarm_rate",
+    None,
+    "Share of good images that may be called anomalous; for one class as CLASS=RATE, several with a comma "
+    "between; by default as in the config.",
+)
 _SKIP = flags.DEFINE_bool("skip_existing", False, "At the very first start, leave alone what is there.")
 _ONCE = flags.DEFINE_bool("once", False, "End when nothing is left to score, instead of waiting for more.")
 
@@ -39,6 +52,7 @@ def _watch(given: list[str]) -> int:
         raise UserError(f"Expected a model and a folder, hgad-jax watch RUN DIR --out=FILE; got {given}.")
     from hgad_jax.runs import host, processes  # after the flags: importing jax takes a second
     from hgad_jax.serving import watch
+    from hgad_jax.serving.models import open_model
 
     processes.refuse_several("hgad-jax watch")
     host.keep_compiled()  # and all cores are one device, as in hgad-jax serve
@@ -52,6 +66,7 @@ def _watch(given: list[str]) -> int:
         once=_ONCE.value,
     )
     stop = watch.until_signalled()
-    done = watch.watch(given[0], given[1], _OUT.value, settings, log=shell.say, stop=stop)
+    chosen = functools.partial(open_model, threshold=_THRESHOLD.value, false_alarm_rate=_RATE.value)
+    done = watch.watch(given[0], given[1], _OUT.value, settings, log=shell.say, stop=stop, open_it=chosen)
     shell.say(f"ended: {done.scored} images scored, {done.anomalous} anomalous; {done.unreadable} unreadable")
     return SOME_UNUSABLE if done.unreadable else DONE

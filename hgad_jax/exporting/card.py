@@ -1,15 +1,21 @@
 """The model card of an artefact: what it is, what it was trained on, how good it is, what it promises."""
 
+import datetime
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from hgad_jax import detectors
+from hgad_jax import detectors, files
 from hgad_jax.backbones.catalogue import choose
 from hgad_jax.data import prepare
 from hgad_jax.data.datasets import union
+from hgad_jax.errors import UserError
 from hgad_jax.inference.scorer import Scorer
+from hgad_jax.runs import checkpoints
 from hgad_jax.scoring.decision import describe_thresholds
 
+_RESULTS = Path("eval") / "results.json"
 _PUBLISHED = ("auto", "package", "cache")  # where the catalogue's weights come from
 _FIGURES = {
     "image_auroc": "image AUROC",
@@ -32,6 +38,27 @@ class Origin(NamedTuple):
     metadata: Mapping[str, Any]
     saved: str
     results: Mapping[str, Any] | None
+
+
+def origin(scorer: Scorer, directory: Path) -> Origin:
+    """What is known of a run.
+
+    Raises:
+      UserError: what `eval` wrote cannot be read.
+    """
+    with checkpoints.open_manager(directory, read_only=True) as manager:
+        metadata = checkpoints.read_metadata(manager, scorer.step)
+    saved = (directory / "checkpoints" / str(scorer.step)).stat().st_mtime
+    day = datetime.datetime.fromtimestamp(saved, datetime.UTC).date().isoformat()
+    path = directory / _RESULTS
+    try:
+        results = json.loads(files.read_text(path)) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Evaluate the run again, or move it away: the model card is "
+            "then without figures."
+        ) from error
+    return Origin(metadata, day, results)
 
 
 def licences(config: Any) -> dict[str, str]:

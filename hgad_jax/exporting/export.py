@@ -1,7 +1,6 @@
 """`hgad-jax export RUN OUT`: everything between an image and a decision, in one folder or file."""
 
 import contextlib
-import datetime
 import importlib.metadata
 import json
 import zipfile
@@ -18,10 +17,9 @@ from hgad_jax.artefact.source import contents
 from hgad_jax.errors import UserError
 from hgad_jax.exporting import card, compare, images, programs
 from hgad_jax.inference.scorer import Scorer, load_scorer
-from hgad_jax.runs import checkpoints, workdir
+from hgad_jax.runs import workdir
 
 DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
-_RESULTS = Path("eval") / "results.json"
 _PACKAGES = ("hgad_jax", "jax", "jaxlib", "numpy", "pillow", "safetensors")  # that an artefact is loaded with
 
 
@@ -111,7 +109,7 @@ def _contents(scorer: Scorer, directory: Path, platforms: Sequence[str]) -> dict
     sizes = _batch_sizes(scorer)
     weights = trees.named_leaves(scorer.weights)
     structure, arrays = trees.packed(scorer.calibration)
-    origin, versions = _origin(scorer, directory), _versions()
+    origin, versions = card.origin(scorer, directory), _versions()
     model = {
         "step": scorer.step,
         "classes": list(scorer.classes),
@@ -144,22 +142,6 @@ def _batch_sizes(scorer: Scorer) -> tuple[int, ...]:
 
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
-
-
-def _origin(scorer: Scorer, directory: Path) -> card.Origin:
-    with checkpoints.open_manager(directory, read_only=True) as manager:
-        metadata = checkpoints.read_metadata(manager, scorer.step)
-    saved = (directory / "checkpoints" / str(scorer.step)).stat().st_mtime
-    day = datetime.datetime.fromtimestamp(saved, datetime.UTC).date().isoformat()
-    path = directory / _RESULTS
-    try:
-        results = json.loads(files.read_text(path)) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}). Evaluate the run again, or move it away: the model card is "
-            "then without figures."
-        ) from error
-    return card.Origin(metadata, day, results)
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

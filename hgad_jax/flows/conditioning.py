@@ -25,6 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from hgad_jax.flows.grid import Grid, take
 from hgad_jax.flows.grouping import sorted_into_tiles
+from hgad_jax.platforms import by_platform
 from hgad_jax.types import Array, total
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # of features [B, h, w, C] and labels [B]
@@ -89,7 +90,7 @@ def _multiply(x: jax.Array, layer: Affine, group: jax.Array | int) -> jax.Array:
         return jnp.einsum("bhwc,hwcd->bhwd", x, matrices[regions])
 
     # One product after the other needs no copy of the matrices: three times faster on a CPU.
-    return jax.lax.platform_dependent(x, matrices, regions, cpu=position_by_position, default=batched)
+    return by_platform(x, matrices, regions, cpu=position_by_position, default=batched)
 
 
 def apply_affine(

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from hgad_jax.flows.coupling import log_global_scale, soft_clamp
 from hgad_jax.flows.linear import sum_leading
 from hgad_jax.flows.permutation import permute, permute_back
+from hgad_jax.platforms import by_platform
 from hgad_jax.types import Array
 
 
@@ -56,7 +57,7 @@ def convolve(
 
     # The gradients of a convolution are slow on XLA's CPU backend: written out as a product of matrices, a
     # training step takes an eighth of the time there.
-    y = jax.lax.platform_dependent(x, kernel, cpu=neighbourhoods, default=convolution)
+    y = by_platform(x, kernel, cpu=neighbourhoods, default=convolution)
     return _add_bias(y, bias)
 
 

@@ -193,6 +193,7 @@ def describe(model: Model, limits: Limits) -> dict[str, Any]:
         "mode": scorer.mode,
         "false_alarm_rate": scorer.config.calibration.false_alarm_rate,
         "thresholds": promises(model.predictor, scorer.mode),
+        "thresholds_of_named": promises(model.predictor, "given"),  # of images whose class is named
         "transform": model.transform._asdict(),
         "limits": limits._asdict() | {"max_pixels": min(limits.max_pixels, model.transform.max_pixels)},
         "versions": {

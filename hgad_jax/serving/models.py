@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,13 +49,17 @@ class Model(NamedTuple):
         return self.predictor.scorer.mode == "given" and len(self.classes) > 1
 
 
-def open_model(path: str | Path) -> Predictor:
+def open_model(path: str | Path, **settings: Any) -> Predictor:
     """A trained model from where it lies.
 
+    Args:
+      path: of a run or an artefact.
+      **settings: `classes`, `threshold` and `false_alarm_rate`, as `Predictor.load` takes them.
+
     Raises:
-      UserError: there is none, or it cannot be read.
+      UserError: there is none, it cannot be read, or the settings do not fit it.
     """
-    return Predictor.load(path)
+    return Predictor.load(path, **settings)
 
 
 def named_paths(given: Sequence[str]) -> dict[str, str]:

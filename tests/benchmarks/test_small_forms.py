@@ -11,6 +11,7 @@ import pytest
 from trees import PYTHON, ROOT, TINY, add_class, tiny_config
 
 from hgad_jax.exporting.export import export
+from hgad_jax.exporting.onnx_export import export_onnx
 from hgad_jax.training.loop import train
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -79,9 +80,11 @@ def test_combinations_are_compared(finished):
 
 def test_the_latency_of_a_run_and_its_export(finished, tmp_path):
     export(finished, tmp_path / "model", log=lambda line: None)
-    out = run("latency.py", f"--run={finished}", f"--artefact={tmp_path / 'model'}", "--rounds=3")
+    export_onnx(finished, tmp_path / "onnx", log=lambda line: None)
+    places = [f"--artefact={tmp_path / 'model'}", f"--onnx={tmp_path / 'onnx'}"]
+    out = run("latency.py", f"--run={finished}", *places, "--rounds=3")
     found = json.loads(out.splitlines()[-1])
-    for side in ("run", "artefact"):
+    for side in ("run", "artefact", "onnx"):
         stages = found[side]
         assert stages.keys() == {"decode", "transform", "model", "decision", "whole"}
         assert all(0 <= of["p50"] <= of["p95"] <= of["p99"] for of in stages.values())

@@ -104,6 +104,22 @@ def test_what_is_served_is_what_the_predictor_says_and_signals_are_heeded(place)
     assert TOKEN not in process.said
 
 
+def test_thresholds_are_chosen_when_a_model_is_served(place):
+    with serving(
+        place / "run", "--threshold=brick=123.5", "--false_alarm_rate=grass=0.3", token=""
+    ) as process:
+        told = ask(f"{process.url}/v1/model").json
+        brick, grass = told["thresholds"]
+        assert brick["threshold"]["value"] == 123.5
+        assert grass["asked"] == 0.3
+        of_named = Predictor.load(place / "run", threshold="brick=123.5", false_alarm_rate="grass=0.3").scorer
+        found = [one["threshold"]["value"] for one in told["thresholds_of_named"]]
+        assert found == [threshold.value for threshold in of_named.given.thresholds]
+    with serving(place / "run", "--false_alarm_rate=screw=0.3", token="") as process:
+        process.wait_for("screw")
+        assert process.process.wait() == 2
+
+
 def check_scores(process, place):
     predictor = Predictor.load(place / "run")
     paths = images(place)
