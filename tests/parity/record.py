@@ -28,7 +28,7 @@ def record(name, taps):
             sum(int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(statistics))
         ),
     }
-    for label, size in rule.SIZES.items():
+    for label, size in rule.sizes(name).items():
         model = timm_reference.create(name, size)
         timm_reference.fill(model, shapes)
         for tap, values in timm_reference.run(model, name, size, taps).items():
