@@ -128,7 +128,7 @@ def _dinov2() -> dict[str, Entry]:
     """With registers and without, under timm's names."""
     entries = {}
     for size, (channels, depth) in _WIDTHS.items():
-        # The middle two thirds of the blocks, in two groups, as detectors on these features do since Dinomaly.
+        # The middle two thirds of the blocks in two groups, as detectors on these features do since Dinomaly.
         step = depth // 12
         groups = [[str(step * block) for block in range(first, first + 4)] for first in (2, 6)]
         taps = tuple(f"blocks.{'+'.join(group)}" for group in groups)

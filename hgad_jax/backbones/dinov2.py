@@ -1,10 +1,10 @@
-"""DINOv2 ("Learning robust visual features without supervision", Oquab et al., 2023), with registers or without.
+"""DINOv2 ("Learning robust visual features without supervision", Oquab et al., 2023).
 
-Vision transformers of patches of 14 pixels, learnt without labels; with four registers, tokens that no image
-belongs to, their maps are smoother ("Vision transformers need registers", Darcet et al., 2024). Position
-embeddings were learnt for 37 × 37 patches. For other sizes they are interpolated as the authors' code does, and
-it does it in two ways: without registers by a bicubic kernel that is not antialiased, at a scale of a tenth
-of a patch too much; with registers antialiased, at the right scale. timm does the latter for both.
+Vision transformers of patches of 14 pixels, learnt without labels; some with four registers, tokens of no
+patch, by which maps are smoother ("Vision transformers need registers", Darcet et al., 2024). Position
+embeddings were learnt for 37 × 37 patches. For other sizes they are interpolated as the authors' code does,
+in two ways: without registers by a bicubic kernel that is not antialiased, and as if there were a tenth of a
+patch more; with registers antialiased, to the size that there is. timm does the latter for both.
 """
 
 from collections.abc import Iterator, Mapping
@@ -136,13 +136,15 @@ class DINOv2(nn.Module):
 def _check_size(height: int, width: int) -> None:
     if height % _PATCH or width % _PATCH:
         below, above = (
-            " × ".join(str(max(1, side // _PATCH + more * (side % _PATCH > 0)) * _PATCH) for side in (height, width))
+            " × ".join(
+                str(max(1, side // _PATCH + more * (side % _PATCH > 0)) * _PATCH) for side in (height, width)
+            )
             for more in (0, 1)
         )
         raise UserError(
             f"DINOv2 got images of {height} × {width} pixels, expected sides that are multiples of {_PATCH}, "
-            f"its patches: {below} or {above} are the nearest. The side is config.data.image_size, divided by "
-            "each of config.backbone.scales, and for the bank times config.data.detail."
+            f"its patches: {below} or {above} are the nearest. The side is config.data.image_size, divided "
+            "by each of config.backbone.scales, and for the bank times config.data.detail."
         )
 
 
@@ -166,7 +168,7 @@ def offset_positions(positions: jax.Array, grid: Grid) -> jax.Array:
 
 
 def _bicubic(length: int, native: int) -> np.ndarray:
-    """Weights [length, native] of Keys' kernel with a = −3/4, borders repeated: PyTorch's without antialiasing.
+    """Weights [length, native] of Keys' kernel with a = −3/4, borders repeated: PyTorch's, not antialiased.
 
     Positions are scaled by (length + 0.1) / native, which the authors' code has against rounding, and which
     its weights have seen.

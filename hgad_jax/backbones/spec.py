@@ -1,11 +1,11 @@
 """What every family of backbones says about each of its members."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flax import linen as nn
-
 
 _BLOCKS = re.compile(r"blocks\.(\d+(?:\+\d+)*)(\.norm)?")
 
@@ -43,7 +43,7 @@ class Spec(NamedTuple):
         """The tap of a name; None if there is none."""
         blocks, norm = blocks_of(name) if self.means else ((), "")
         of_each = [self.taps.get(f"blocks.{index}{norm}") for index in blocks]
-        ascending = all(a < b for a, b in zip(blocks, blocks[1:], strict=False))
+        ascending = all(a < b for a, b in itertools.pairwise(blocks))
         return self.taps.get(name) or (of_each[0] if all(of_each) and of_each and ascending else None)
 
 

@@ -95,11 +95,17 @@ def _resampled(embedding, model):
     grid = model.patch_embed.grid_size
     if embedding.shape[1] != 1 + 37**2:
         return resample_abs_pos_embed(embedding, grid, num_prefix_tokens=0)
-    maps = embedding[:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    maps = offset_positions(embedding[:, 1:], grid)
+    return torch.cat([embedding[:, :1], maps.reshape(1, grid[0] * grid[1], -1)], 1)
+
+
+def offset_positions(embedding, grid):
+    """Position embeddings of 37 × 37 patches interpolated to a grid by that rule: [h, w, C]."""
+    maps = embedding.reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
     scales = tuple((length + 0.1) / 37 for length in grid)
     maps = torch.nn.functional.interpolate(maps, scale_factor=scales, mode="bicubic")
-    assert maps.shape[2:] == grid
-    return torch.cat([embedding[:, :1], maps.permute(0, 2, 3, 1).reshape(1, grid[0] * grid[1], -1)], 1)
+    assert maps.shape[2:] == tuple(grid)
+    return maps[0].permute(1, 2, 0)
 
 
 def run(model, name, size, taps):
