@@ -51,7 +51,12 @@ def test_every_preset_backbone_and_class_of_every_experiment(name):
         named = words.split(",")[0]
         assert config.data.class_name == (named if named in classes else "")
         if named in recipe.backbones:
-            assert config.backbone.name.startswith(named.split("_large")[0].split("deit")[0])
+            if "dinov2" in named:
+                assert config.data.image_size % 14 == 0
+                assert all(config.data.image_size % (14 * scale) == 0 for scale in config.backbone.scales)
+                assert ("reg4" in config.backbone.name) == named.endswith("_reg")
+            else:
+                assert config.backbone.name.startswith(named.split("_large")[0].split("deit")[0])
             assert config.backbone.source == "cache"
         if experiment.detector != "hgad":
             assert config.backbone.equalize == 0, "published with maps as the backbone gives them"

@@ -87,7 +87,7 @@ def load(
     """
     choice = choose(name)
     spec = choice.entry.build()
-    _check_taps(name, taps, [*spec.taps, "logits"])
+    _check_taps(name, taps, spec)
     if dtype not in ("float32", "bfloat16"):
         raise UserError(f"unknown dtype {dtype!r} for the backbone {name}; expected 'float32' or 'bfloat16'")
     needed = abstract_params(spec, tuple(taps))
@@ -111,11 +111,13 @@ def load(
     )
 
 
-def _check_taps(name: str, taps: Sequence[str], known: list[str]) -> None:
-    unknown = [tap for tap in taps if tap not in known]
+def _check_taps(name: str, taps: Sequence[str], spec: Spec) -> None:
+    unknown = [tap for tap in taps if tap != "logits" and spec.tap(tap) is None]
     if unknown or not taps:
         found = f"unknown taps {', '.join(map(repr, unknown))}" if unknown else "no taps"
-        raise UserError(f"{found} for backbone {name}; possible taps: {', '.join(known)}")
+        means = "; and the mean of blocks in ascending order, such as blocks.2+3+4" if spec.means else ""
+        known = ", ".join([*spec.taps, "logits"])
+        raise UserError(f"{found} for backbone {name}; possible taps: {known}{means}")
 
 
 def on_device(params: Params, dtype: str) -> Params:

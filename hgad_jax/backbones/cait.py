@@ -25,6 +25,7 @@ from hgad_jax.backbones.vit import (
     attention_logits,
     block_names,
     block_taps,
+    channel_scale,
     embedding_names,
     mlp_names,
     positions_for,
@@ -67,7 +68,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, N, C] -> [B, N, C]."""
-        gamma1, gamma2 = (_gamma(self, name, x) for name in ("gamma1", "gamma2"))
+        gamma1, gamma2 = (channel_scale(self, name, x) for name in ("gamma1", "gamma2"))
         x = x + gamma1 * Attention(self.heads, talking=True, name="attention")(LayerNorm(name="norm1")(x))
         return x + gamma2 * Mlp(name="mlp")(LayerNorm(name="norm2")(x))
 
@@ -97,14 +98,10 @@ class ClassBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, token: jax.Array) -> jax.Array:
         """Patches [B, N, C] and class token [B, 1, C] -> class token [B, 1, C]."""
-        gamma1, gamma2 = (_gamma(self, name, x) for name in ("gamma1", "gamma2"))
+        gamma1, gamma2 = (channel_scale(self, name, x) for name in ("gamma1", "gamma2"))
         everything = LayerNorm(name="norm1")(jnp.concatenate([token, x], axis=1))
         token = token + gamma1 * ClassAttention(self.heads, name="attention")(everything)
         return token + gamma2 * Mlp(name="mlp")(LayerNorm(name="norm2")(token))
-
-
-def _gamma(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
-    return module.param(name, nn.initializers.zeros, x.shape[-1:])[None, None]
 
 
 class CaiT(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hgad_jax.backbones.cait import cait
 from hgad_jax.backbones.deit import deit
+from hgad_jax.backbones.dinov2 import dinov2
 from hgad_jax.backbones.efficientnet import efficientnet
 from hgad_jax.backbones.mobilenetv3 import mobilenetv3
 from hgad_jax.backbones.resnet import resnet
@@ -120,6 +121,23 @@ def _deit(channels: int, image_size: int, **papers: Any) -> Entry:
     )
 
 
+_WIDTHS = {"small": (384, 12), "base": (768, 12), "large": (1024, 24)}  # of DINOv2: channels and blocks
+
+
+def _dinov2() -> dict[str, Entry]:
+    """With registers and without, under timm's names."""
+    entries = {}
+    for size, (channels, depth) in _WIDTHS.items():
+        # The middle two thirds of the blocks in two groups, as detectors on these features do since Dinomaly.
+        step = depth // 12
+        groups = [[str(step * block) for block in range(first, first + 4)] for first in (2, 6)]
+        taps = tuple(f"blocks.{'+'.join(group)}" for group in groups)
+        for registers, infix in ((0, ""), (4, "reg4_")):
+            build = partial(dinov2, channels, depth, registers)
+            entries[f"vit_{size}_patch14_{infix}dinov2"] = Entry(build, ("lvd142m",), "Apache-2.0", taps)
+    return entries
+
+
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")  # strides 4, 8, 16, 32
 _TRANSFORMER_PAPERS = {"papers": {"FastFlow": "", "AltUB": ""}}
 _MIXED = "BSD-3-Clause (tv), Apache-2.0 (others)"
@@ -210,6 +228,7 @@ CATALOGUE: dict[str, Entry] = {
     "cait_s36_384": _cait(384, 36, 384),
     "cait_m36_384": _cait(768, 36, 384),
     "cait_m48_448": _cait(768, 48, 448, **_TRANSFORMER_PAPERS, paper_taps=("blocks.40.norm",)),
+    **_dinov2(),
 }
 
 

@@ -93,7 +93,7 @@ def _fetch(choice: Choice, hosts: Hosts, path: Path, log: Callable[[str], None])
         raise UserError(
             f"cannot download from {url}: expected an address that begins with https:// or http://"
         )
-    log(f"{choice.full_name}: downloading {url}")
+    log(f"{choice.full_name}: downloading {url}; licence of these weights: {choice.entry.licence}")
     remove_leftovers(path.parent)
     try:
         with _disk_errors(path):

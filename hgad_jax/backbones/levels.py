@@ -73,19 +73,21 @@ def feature_levels(
         name, taps=every, source=source, dtype=dtype, mean=scaled.get("mean"), std=scaled.get("std")
     )
 
-    def maps(variables, images, chosen):
-        of_tap = dict(zip(every, backbone.apply(variables, images), strict=True))
-        return [of_tap[tap] for tap in chosen]
+    def maps(variables, images):
+        return dict(zip(every, backbone.apply(variables, images), strict=True))
 
     def apply(variables, images):
         coarse, levels = shrunk(images, detail), []
+        # One pass for both where the detail is that of the levels.
+        whole = maps(variables, images) if detailed or (detail == 1 and 1 in scales) else {}
         for scale in scales:
             side = image_size // scale
             scaled = coarse if scale == 1 else resize_aligned(coarse.astype(jnp.float32), side, side)
-            levels += maps(variables, scaled, taps)
+            of_tap = whole if scale == detail == 1 else maps(variables, scaled)
+            levels += [of_tap[tap] for tap in taps]
         sides = sides_of_levels(neighbours, len(levels))
         adapted = (adapt(x, floor=equalize, side=side) for x, side in zip(levels, sides, strict=True))
-        return (*adapted, *(maps(variables, images, detailed) if detailed else ()))
+        return (*adapted, *(whole[tap] for tap in detailed))
 
     image = jax.ShapeDtypeStruct((1, detail * image_size, detail * image_size, 3), jnp.uint8)
     shapes = jax.eval_shape(apply, backbone.variables, image)

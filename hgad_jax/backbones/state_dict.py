@@ -1,6 +1,6 @@
 """Whether a state dict holds the tensors of a network: under which names, and what does not fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -35,7 +35,11 @@ def naming(state: State, tensors: Mapping[str, dict[str, Shape]]) -> tuple[str, 
 
 
 def misfits(
-    state: State, needed: dict[str, Shape], expected: dict[str, Shape], known: set[str]
+    state: State,
+    needed: dict[str, Shape],
+    expected: dict[str, Shape],
+    known: Collection[str],
+    strange: Collection[str] = (),
 ) -> tuple[list[str], list[str]]:
     """What is wrong with a state dict, and its tensors that are nobody's.
 
@@ -44,6 +48,7 @@ def misfits(
       needed: what must be there.
       expected: what must be right if it is there.
       known: names that may be there.
+      strange: names by which it is known to be another network's.
     """
     counters = {f"{key.removesuffix('.running_var')}{COUNTER}" for key in known}
     problems = [f"missing: {key} {list(shape)}" for key, shape in needed.items() if key not in state]
@@ -53,7 +58,7 @@ def misfits(
     others = [key for key in state if key not in known and key not in counters]
     # Of a part that this network has: a deeper network's, of which it would be the beginning.
     parts = {key.partition(".")[0] for key in expected if "." in key}
-    foreign = [key for key in others if key.partition(".")[0] in parts]
+    foreign = [key for key in others if key.partition(".")[0] in parts or key in strange]
     problems += [f"left over: {key} {list(state[key].shape)}" for key in foreign]
     return problems, [key for key in others if key not in foreign]
 

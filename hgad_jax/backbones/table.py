@@ -32,7 +32,9 @@ def _taps(spec: Spec, chosen: tuple[str, ...]) -> str:
     if blocks:  # a transformer: every block has the same map
         first, last = blocks[0].removesuffix(".norm"), blocks[-1].removesuffix(".norm")
         channels, stride = spec.taps[blocks[0]]
-        return f"`{first}` … `{last}`, each also with `.norm` ({channels}, {stride}); **`{chosen[0]}`**"
+        means = ", and means of several" if spec.means else ""
+        taken = ", ".join(f"**`{name}`**" for name in chosen)
+        return f"`{first}` … `{last}`, each also with `.norm`{means} ({channels}, {stride}); {taken}"
     return ", ".join(
         f"{_bold(name, chosen)} ({channels}, {stride})" for name, (channels, stride) in spec.taps.items()
     )

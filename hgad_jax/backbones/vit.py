@@ -22,19 +22,20 @@ Grid = tuple[int, int]  # patches along height and width
 
 
 class Patches(nn.Module):
-    """Images [B, H, W, 3] -> one vector per patch, [B, ceil(H / 16), ceil(W / 16), channels]."""
+    """Images [B, H, W, 3] -> one vector per patch, [B, ceil(H / size), ceil(W / size), channels]."""
 
     channels: int
+    size: int = PATCH
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """Cut and project."""
-        shape = (PATCH, PATCH, images.shape[-1], self.channels)
+        shape = (self.size, self.size, images.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.zeros, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         _, height, width, _ = images.shape
-        missing = ((0, -height % PATCH), (0, -width % PATCH))
-        return convolve(images, kernel, stride=PATCH, padding=missing) + bias[None, None, None]
+        missing = ((0, -height % self.size), (0, -width % self.size))
+        return convolve(images, kernel, stride=self.size, padding=missing) + bias[None, None, None]
 
 
 def positions_for(embedding: jax.Array, grid: Grid, prefix: int) -> jax.Array:
@@ -121,9 +122,14 @@ def to_map(tokens: jax.Array, grid: Grid, prefix: int) -> jax.Array:
     return tokens[:, prefix:].reshape(tokens.shape[0], *grid, tokens.shape[-1])
 
 
-def block_taps(depth: int, channels: int) -> dict[str, Tap]:
+def channel_scale(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    """A factor for every channel of tokens [B, N, C], by which a branch is scaled before it is added."""
+    return module.param(name, nn.initializers.zeros, x.shape[-1:])[None, None]
+
+
+def block_taps(depth: int, channels: int, patch: int = PATCH) -> dict[str, Tap]:
     """List "blocks.0", "blocks.0.norm" (the model's final normalisation applied to it), "blocks.1", ..."""
-    tap = Tap(channels, PATCH)
+    tap = Tap(channels, patch)
     return {f"blocks.{index}{norm}": tap for index in range(depth) for norm in ("", ".norm")}
 
 

@@ -170,7 +170,8 @@ def _torch_shape(kernel: Shape, rank: int) -> Shape:
 
 def abstract_params(spec: Spec, taps: tuple[str, ...]) -> Params:
     """Infer the shapes of the parameters that the taps need, without running anything."""
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    side = spec.multiple if spec.multiple > 1 else 32
+    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     return jax.eval_shape(spec.network(taps).init, jax.eval_shape(jax.random.key, 0), image)["params"]
 
 
@@ -263,7 +264,8 @@ def convert(state: State, spec: Spec, abstract: Params, *, name: str, file: str)
             "with their names as published by timm or torchvision."
         )
     below = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    problems, others = misfits(below, needed, expected, _names(spec, dialect))
+    known = _names(spec, dialect) | spec.unused
+    problems, others = misfits(below, needed, expected, known, spec.strange)
     if problems:
         raise misfit(problems, name, file, prefix)
     if others:
@@ -285,7 +287,7 @@ def check_whole(state: State, spec: Spec, *, name: str, file: str) -> None:
     tensors = {dialect: _tensors(spec, dialect, whole) for dialect in spec.dialects}
     dialect, _ = naming(state, tensors)
     expected = tensors[dialect]
-    problems, others = misfits(state, expected, expected, set(expected))
+    problems, others = misfits(state, expected, expected, {*expected, *spec.unused})
     problems += [f"left over: {key} {list(state[key].shape)}" for key in others]
     problems += [
         f"wrong dtype: {key} {state[key].dtype}, expected float32"

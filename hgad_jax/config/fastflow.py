@@ -7,7 +7,7 @@ implementations), `altub` (either of them with AltUB's base distribution).
 from collections.abc import Callable
 from typing import Any
 
-from hgad_jax.config import shared
+from hgad_jax.config import dinov2, shared
 from hgad_jax.config.key import Key, anything
 from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
 
@@ -76,6 +76,7 @@ RECIPE = Recipe(
         "wide_resnet50_2": _backbone("wide_resnet50_2.racm_in1k", _PYRAMID, 256, kernel_sizes=(3, 1)),
         "deit": _backbone("deit_base_distilled_patch16_384", ("blocks.7.norm",), 384, **_VIT),
         "cait": _backbone("cait_m48_448", ("blocks.40.norm",), 448, **_VIT),
+        **dinov2.words(dinov2.fastflow),
     },
     paper_backbone="wide_resnet50_2",
 )

@@ -9,7 +9,7 @@ Presets:
 
 from collections.abc import Callable
 
-from hgad_jax.config import shared
+from hgad_jax.config import dinov2, shared
 from hgad_jax.config.key import Key
 from hgad_jax.config.recipe import PAPER, PLAIN, TEXT, Asked, Changes, Recipe, weights
 
@@ -115,6 +115,7 @@ RECIPE = Recipe(
         ),
         "wide_resnet50_2": _backbone("wide_resnet50_2.tv_in1k", ("layer2", "layer3", "layer4"), "layer3"),
         "resnet18": _backbone("resnet18.tv_in1k", ("layer2", "layer3", "layer4"), "layer3"),
+        **dinov2.words(dinov2.hgad),
     },
     paper_backbone="tf_efficientnet_b6",
 )

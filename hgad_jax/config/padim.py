@@ -3,7 +3,7 @@
 Presets: `default` and `paper` (Defard et al., 2020: published scores, smoothed maps).
 """
 
-from hgad_jax.config import shared
+from hgad_jax.config import dinov2, shared
 from hgad_jax.config.key import Key, above, at_least
 from hgad_jax.config.recipe import PAPER, PLAIN, Recipe, weights
 
@@ -27,6 +27,7 @@ RECIPE = Recipe(
     backbones={
         "resnet18": weights("resnet18.tv_in1k", _PYRAMID, dimensions=100),
         "wide_resnet50_2": weights("wide_resnet50_2.tv_in1k", _PYRAMID, dimensions=550),
+        **dinov2.words(dinov2.padim),
     },
     paper_backbone="wide_resnet50_2",
 )

@@ -4,7 +4,7 @@ Presets: `default` (a bank for each level, of the image at 512 pixels) and `pape
 side by side, 224 pixels, published scores).
 """
 
-from hgad_jax.config import shared
+from hgad_jax.config import dinov2, shared
 from hgad_jax.config.key import Key, anything
 from hgad_jax.config.recipe import PAPER, PLAIN, Asked, Changes, Recipe, weights
 
@@ -48,6 +48,9 @@ RECIPE = Recipe(
         "scoring.image_score": "two_highest",
     },
     presets={"paper": _paper},
-    backbones={"wide_resnet50_2": weights("wide_resnet50_2.tv_in1k", ("layer2", "layer3"))},
+    backbones={
+        "wide_resnet50_2": weights("wide_resnet50_2.tv_in1k", ("layer2", "layer3")),
+        **dinov2.words(dinov2.patchcore),
+    },
     paper_backbone="wide_resnet50_2",
 )

@@ -94,8 +94,8 @@ def _of_classes(config: Any, num_classes: int) -> Iterator[Problem]:
     least = detectors.create(config.detector, num_classes).least_channels
     if least > 1:  # each class has its place in the latent space
         entry = backbones.choose(config.backbone.name).entry
-        taps = entry.build().taps
-        known = {tap: taps[tap].channels for tap in tuple(config.backbone.taps) or entry.taps if tap in taps}
+        taps = {tap: entry.build().tap(tap) for tap in tuple(config.backbone.taps) or entry.taps}
+        known = {name: tap.channels for name, tap in taps.items() if tap}
         if known and least > min(known.values()):
             tap = min(known, key=lambda tap: known[tap])
             yield _refusal(

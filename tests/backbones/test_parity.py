@@ -20,6 +20,8 @@ QUICK = (
     "mobilenetv3_small_100",
     "deit_tiny_distilled_patch16_224",
     "cait_xxs24_224",
+    "vit_small_patch14_dinov2",
+    "vit_small_patch14_reg4_dinov2",
 )
 TOLERANCE = 1e-4  # relative
 
@@ -47,7 +49,7 @@ def test_taps_equal_the_recorded_ones(name, monkeypatch):
     assert rule.names_hash(shapes) == recorded["names_hash"]
     assert parameter_count(spec) == recorded["parameters"]
     backbone = load_filled(name, shapes, taps, monkeypatch)
-    for label, size in rule.SIZES.items():
+    for label, size in rule.sizes(name).items():
         image = rule.image(size) * np.float32(backbone.std) + np.float32(backbone.mean)
         for tap, found in zip(taps, backbone.apply(backbone.variables, image[None]), strict=True):
             assert found.shape[1:] == tuple(recorded[f"{label}/{tap}/shape"])

@@ -28,7 +28,7 @@ def record(name, taps):
             sum(int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(statistics))
         ),
     }
-    for label, size in rule.SIZES.items():
+    for label, size in rule.sizes(name).items():
         model = timm_reference.create(name, size)
         timm_reference.fill(model, shapes)
         for tap, values in timm_reference.run(model, name, size, taps).items():
@@ -37,13 +37,24 @@ def record(name, taps):
     np.savez_compressed(FOLDER / f"{name}.npz", **kept)
 
 
+def record_positions():
+    """DINOv2's position embeddings, two channels of them, as PyTorch interpolates them to three grids."""
+    shape = (1, 37 * 37, 2)
+    positions = timm_reference.torch.from_numpy(rule.tensor("pos_embed", shape))
+    grids = {f"{h}x{w}": (h, w) for h, w in ((28, 28), (16, 50), (74, 3))}
+    maps = {key: timm_reference.offset_positions(positions, grid).numpy() for key, grid in grids.items()}
+    np.savez_compressed(FOLDER.parent / "dinov2_positions.npz", shape=np.array(shape), **maps)
+
+
 def main(names):
-    """Record the named backbones, or all."""
+    """Record the named backbones, or all; "positions" alone is those of DINOv2."""
     from hgad_jax.backbones.catalogue import CATALOGUE
 
     timm_reference.torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in names or CATALOGUE:
+    if not names or names == ["positions"]:
+        record_positions()
+    for name in [name for name in names or CATALOGUE if name != "positions"]:
         record(name, rule.recorded_taps(CATALOGUE[name].build().taps))
         print(name, (FOLDER / f"{name}.npz").stat().st_size)
 

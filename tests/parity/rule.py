@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 SIZES = {"even": (64, 64), "odd": (75, 53)}  # pixels, height and width
+WHOLE_PATCHES = {"even": (70, 70), "odd": (98, 56)}  # for DINOv2, which takes multiples of 14 alone
 SAMPLES = 400  # numbers kept of each tap
 
 
@@ -24,7 +25,7 @@ def _range(name, shape):
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "running_var":
         return 1.0, 0.3
-    if leaf in ("gamma_1", "gamma_2"):
+    if leaf in ("gamma_1", "gamma_2", "gamma"):
         return 0.3, 0.1
     if leaf == "weight" and len(shape) == 1:
         return 1.0, 0.2
@@ -32,7 +33,7 @@ def _range(name, shape):
         # Depthwise filters make up for what gates and activations around them take away.
         gain = 1.9 if len(shape) == 4 and shape[1] == 1 else 1.2
         return 0.0, gain * math.sqrt(3 / math.prod(shape[1:]))  # a standard deviation of gain / sqrt(fan in)
-    if leaf in ("pos_embed", "cls_token", "dist_token"):
+    if leaf in ("pos_embed", "cls_token", "dist_token", "reg_token"):
         return 0.0, 0.5
     return 0.0, 0.05  # biases and running means
 
@@ -54,6 +55,11 @@ def image(size):
     waves = [np.sin(rows / 7 + columns / (5 + c)) for c in range(3)]
     noise = np.random.default_rng(0).normal(size=(*size, 3))
     return (np.stack(waves, -1) + 0.5 * noise).astype(np.float32)
+
+
+def sizes(name):
+    """The sizes of the fixed image that a network is recorded at."""
+    return WHOLE_PATCHES if "dinov2" in name else SIZES
 
 
 def recorded_taps(taps):

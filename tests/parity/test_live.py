@@ -19,15 +19,18 @@ NAMES = [
     "mobilenetv3_large_100",
     "deit_tiny_distilled_patch16_224",
     "cait_xxs24_224",
+    "vit_small_patch14_dinov2",
+    "vit_small_patch14_reg4_dinov2",
 ]
 
 
 if INSTALLED:
     from parity import timm_reference
 
-    @pytest.mark.parametrize("size", [(96, 96), (61, 83)])
+    @pytest.mark.parametrize("at", [((96, 96), (84, 84)), ((61, 83), (70, 574))])
     @pytest.mark.parametrize("name", NAMES)
-    def test_every_tap_equals_the_live_one(name, size):
+    def test_every_tap_equals_the_live_one(name, at):
+        size = at["dinov2" in name]
         spec, shapes = CATALOGUE[name].build(), timm_reference.tensors(name)
         assert expected_tensors(spec, next(iter(spec.dialects))) == shapes
         taps = (*spec.taps, "logits")

@@ -51,14 +51,20 @@ import torch  # noqa: E402
 from timm.layers import resample_abs_pos_embed  # noqa: E402
 
 MODULES = {"stem": "bn1", "head": "bn2"}  # taps whose timm modules have other names
-PATCH = 16
+
+
+def _patch(name):
+    return 14 if "dinov2" in name else 16
 
 
 def create(name, size):
     """The network for images of a size; transformers are made with the grid of that size."""
     if name.startswith("cait"):
         # Of one size when created: the size, rounded up to whole patches.
-        return timm.create_model(name, img_size=tuple(-(-side // PATCH) * PATCH for side in size)).eval()
+        patch = _patch(name)
+        return timm.create_model(name, img_size=tuple(-(-side // patch) * patch for side in size)).eval()
+    if "dinov2" in name:
+        return timm.create_model(name, img_size=size).eval()
     if name.startswith("deit"):
         return timm.create_model(name, dynamic_img_size=True, dynamic_img_pad=True).eval()
     return timm.create_model(name).eval()
@@ -80,16 +86,35 @@ def fill(model, shapes):
                 continue
             ours = torch.from_numpy(rule.tensor(key, shapes[key]))
             if ours.shape != value.shape:
-                ours = resample_abs_pos_embed(ours, model.patch_embed.grid_size, num_prefix_tokens=0)
+                ours = _resampled(ours, model)
             value.copy_(ours)
+
+
+def _resampled(embedding, model):
+    """As timm does; of DINOv2 without registers, as its authors do in that case, and timm does not."""
+    grid = model.patch_embed.grid_size
+    if embedding.shape[1] != 1 + 37**2:
+        return resample_abs_pos_embed(embedding, grid, num_prefix_tokens=0)
+    maps = offset_positions(embedding[:, 1:], grid)
+    return torch.cat([embedding[:, :1], maps.reshape(1, grid[0] * grid[1], -1)], 1)
+
+
+def offset_positions(embedding, grid):
+    """Position embeddings of 37 × 37 patches interpolated to a grid by that rule: [h, w, C]."""
+    maps = embedding.reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    scales = tuple((length + 0.1) / 37 for length in grid)
+    maps = torch.nn.functional.interpolate(maps, scale_factor=scales, mode="bicubic")
+    assert maps.shape[2:] == tuple(grid)
+    return maps[0].permute(1, 2, 0)
 
 
 def run(model, name, size, taps):
     """The taps of the fixed image, each [h, w, C] or [classes], as NumPy arrays."""
     pixels = torch.from_numpy(rule.image(size)).permute(2, 0, 1)[None]
-    grid = tuple(-(-side // PATCH) for side in size)
+    patch = _patch(name)
+    grid = tuple(-(-side // patch) for side in size)
     if name.startswith("cait"):
-        pixels = torch.nn.functional.pad(pixels, (0, grid[1] * PATCH - size[1], 0, grid[0] * PATCH - size[0]))
+        pixels = torch.nn.functional.pad(pixels, (0, grid[1] * patch - size[1], 0, grid[0] * patch - size[0]))
     outputs, hooks = {}, []
     for tap in set(taps) - {"logits"}:
         module = model.get_submodule(MODULES.get(tap, tap.removesuffix(".norm")))
