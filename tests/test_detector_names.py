@@ -19,6 +19,7 @@ FILES += sorted((ROOT / "hgad_jax").glob("*.py")) + sorted(ROOT.glob("*.py"))
 # Terms of published scores; keys and presets of each detector, by its name.
 TABLES = {
     "published.py",
+    "dinov2.py",
     "bank.py",
     "shared.py",
     "experiments.py",

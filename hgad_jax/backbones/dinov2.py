@@ -33,6 +33,7 @@ from hgad_jax.backbones.vit import (
 from hgad_jax.backbones.weights import Biased, Copied, Part, Path, layer_norm
 from hgad_jax.errors import UserError
 from hgad_jax.precision import EXACT
+from hgad_jax.types import total
 
 _PATCH = 14  # pixels along a side
 _NATIVE = 37  # patches along a side of the images that the position embeddings are for, 518 pixels
@@ -111,8 +112,8 @@ class DINOv2(nn.Module):
             x = Block(self.architecture.heads, name=f"blocks_{index}")(x)
             for ending in {ending for blocks, ending in means.values() if index in blocks}:
                 maps[index, ending] = to_map(norm(x) if ending else x, grid, prefix)
-        outputs = {
-            tap: sum(maps[index, ending] for index in blocks) / len(blocks)
+        outputs: dict[str, jax.Array] = {
+            tap: total(maps[index, ending] for index in blocks) / len(blocks)
             for tap, (blocks, ending) in means.items()
         }
         if "logits" in self.taps:
