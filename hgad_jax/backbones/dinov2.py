@@ -62,7 +62,7 @@ def dinov2(channels: int, depth: int, registers: int) -> Spec:
         network=partial(DINOv2, architecture),
         taps=block_taps(depth, channels, _PATCH),
         dialects={name: lambda parts=parts: list(parts()) for name, parts in dialects.items()},
-        image_by_image=True,  # attention of a whole batch is large, and no faster
+        image_by_image=True,  # for memory: attention of 1,374 tokens is 45 MB an image in ViT-S
         means=True,
         multiple=_PATCH,
         unused=frozenset({"mask_token"}),  # of the training
