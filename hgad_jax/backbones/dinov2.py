@@ -112,8 +112,7 @@ class DINOv2(nn.Module):
             for ending in {ending for blocks, ending in means.values() if index in blocks}:
                 maps[index, ending] = to_map(norm(x) if ending else x, grid, prefix)
         outputs = {
-            tap: sum(maps[index, ending] for index in blocks) / len(blocks)
-            for tap, (blocks, ending) in means.items()
+            tap: _mean([maps[index, ending] for index in blocks]) for tap, (blocks, ending) in means.items()
         }
         if "logits" in self.taps:
             outputs["logits"] = norm(x)[:, 0]
@@ -131,6 +130,10 @@ class DINOv2(nn.Module):
         positions = self.param("positions", zeros, (1, _NATIVE**2, channels))
         at = positions_for(positions, (h, w), 0) if registers else offset_positions(positions, (h, w))
         return jnp.concatenate([*tokens, patches.reshape(batch, -1, channels) + at], axis=1), (h, w)
+
+
+def _mean(maps: list[jax.Array]) -> jax.Array:
+    return sum(maps[1:], maps[0]) / len(maps)
 
 
 def _check_size(height: int, width: int) -> None:
