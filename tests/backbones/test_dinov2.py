@@ -6,14 +6,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import trees
 from backbones.test_fetch import safetensors
 from backbones.test_weights import converted, problems, same, state_of
 from parity import rule
 
+import hgad_jax
 from hgad_jax import backbones
 from hgad_jax.backbones.catalogue import CATALOGUE
 from hgad_jax.backbones.dinov2 import offset_positions
 from hgad_jax.backbones.levels import feature_levels
+from hgad_jax.config import get_config
 from hgad_jax.errors import UserError
 
 PLAIN, REGISTERS = "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"
@@ -137,3 +140,15 @@ def test_every_row_of_the_family_takes_two_groups_of_four_blocks():
         assert [tap.count("+") for tap in entry.taps] == [3, 3]
         assert all(spec.tap(tap).stride == 14 for tap in entry.taps)
     assert rows["vit_large_patch14_dinov2"].taps[1] == "blocks.12+14+16+18"
+
+
+@pytest.mark.slow
+def test_a_run_of_the_word_trains_and_is_evaluated(tmp_path):
+    for name in ("brick", "grass"):
+        trees.add_class(tmp_path / "images", name)
+    config = get_config("hgad_folder:dinov2_vits14_reg")
+    config.backbone.source, config.data.root, config.data.image_size = "random", str(tmp_path / "images"), 56
+    config.train.epochs, config.bank.size, config.detector.num_blocks, config.detector.regions = 2.0, 20, 2, 0
+    hgad_jax.train(config, tmp_path / "run")
+    hgad_jax.evaluate(tmp_path / "run")
+    assert (tmp_path / "run" / "eval" / "results.json").is_file()
