@@ -87,7 +87,16 @@ def _mixture(own: CentresParams, x: jax.Array) -> jax.Array:
 
 def _nearest(own: CentresParams, x: jax.Array) -> jax.Array:
     """The same of the nearest centre alone."""
-    return _over_blocks(own, x, lambda logits: logits.max(-1), jnp.maximum) + _constant(own, x.shape[-1])
+    return _over_blocks(own, x, _highest, _higher) + _constant(own, x.shape[-1])
+
+
+# The gradient of `max` goes where a value equals it: a compiler that computes values twice may round otherwise.
+def _highest(logits: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(logits, logits.argmax(-1, keepdims=True), -1)[:, 0]
+
+
+def _higher(one: jax.Array, other: jax.Array) -> jax.Array:
+    return jnp.where(one > other, one, other)
 
 
 def _constant(own: CentresParams, channels: int) -> jax.Array:

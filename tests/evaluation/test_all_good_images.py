@@ -98,7 +98,7 @@ def test_whatever_decides_is_refused_and_leaves_nothing(use, lines, place, tmp_p
     before = sorted(p.name for p in (place / "run").iterdir())
     with pytest.raises(UserError, match=SAID) as refused:
         use(place / "run", tmp_path / "out")
-    assert "hgad-jax eval" in str(refused.value)
+    assert "'eval' measures" in str(refused.value)
     assert "--config.calibration.fraction=0.15" in str(refused.value)
     assert str(place / "run") in str(refused.value)
     assert not (tmp_path / "out").exists()

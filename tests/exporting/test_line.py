@@ -1,13 +1,13 @@
 """What a line does: an environment with jax and little else, the wheel without its dependencies."""
 
 import importlib.metadata
-import os
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from several import environment
 from trees import ROOT, add_class, crop, save, tiny_config
 
 import hgad_jax
@@ -22,14 +22,13 @@ print(hgad_jax.__file__, found.score, found.anomalous, found.class_name, found.m
 """
 
 
-def alone():
-    """The environment of a user: whatever is found beside this checkout is not for the line."""
-    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "XLA_FLAGS")}
-
-
 def pip(python, *arguments):
     done = subprocess.run(
-        [str(python), "-m", "pip", "-q", *arguments], capture_output=True, text=True, cwd=ROOT, env=alone()
+        [str(python), "-m", "pip", "-q", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -50,7 +49,7 @@ def test_a_line_with_jax_and_little_else(tmp_path):
     pip(python, "install", "--no-deps", *map(str, (tmp_path / "wheel").glob("*.whl")))
     done = subprocess.run(
         [str(python), "-c", CODE, str(tmp_path / "model.zip"), str(image)],
-        env=alone(),
+        env=environment(),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -411,7 +411,8 @@ def test_scores_that_are_no_numbers_are_refused(place, predictor, tmp_path, monk
         values[0] = np.nan
         return scores._replace(**{of: values})
 
-    bad = predictor._replace(scorer=predictor.scorer._replace(calibrated=broken))
+    whole = predictor.scorer.by_good_images._replace(calibrated=broken)
+    bad = predictor._replace(scorer=predictor.scorer._replace(by_good_images=whole))
     monkeypatch.setattr(module.Predictor, "load", lambda *args, **kwargs: bad)
     with pytest.raises(UserError, match=r"new/brick/0\.png' gets scores that are not finite"):
         run(place, tmp_path)
@@ -452,8 +453,9 @@ def test_modes_differ_so_that_the_test_above_says_something(place, predictor):
     assert predictor(grass, class_name="grass").threshold == given[1].value
     assert predictor(grass).threshold == inferred[1].value
     lower = tuple(threshold._replace(value=threshold.value - 1) for threshold in given)
-    scorer = predictor.scorer._replace(given=predictor.scorer.given._replace(thresholds=lower))
-    changed = predictor._replace(scorer=scorer)
+    by_good_images = predictor.scorer.by_good_images
+    by_good_images = by_good_images._replace(given=by_good_images.given._replace(thresholds=lower))
+    changed = predictor._replace(scorer=predictor.scorer._replace(by_good_images=by_good_images))
     assert changed(grass, class_name="grass").threshold == given[1].value - 1
     assert changed(grass).threshold == inferred[1].value
 
