@@ -90,7 +90,7 @@ def _nearest(own: CentresParams, x: jax.Array) -> jax.Array:
     return _over_blocks(own, x, _highest, _higher) + _constant(own, x.shape[-1])
 
 
-# The gradient of `max` goes where a value equals it: compilers that compute a value twice may round otherwise.
+# The gradient of `max` goes to equal values, and what is computed twice may be rounded otherwise each time.
 def _highest(logits: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, logits.argmax(-1, keepdims=True), -1)[:, 0]
 
