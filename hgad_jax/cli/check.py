@@ -6,15 +6,13 @@ Exit status 0: nothing is to be mended, 1: something is, and was listed, 2: misu
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags, logging
-from ml_collections import config_flags
+from absl import logging
 
 from hgad_jax.cli import shell
-from hgad_jax.config.by_name import by_file, get_config
+from hgad_jax.config.by_name import get_config, read
 from hgad_jax.data import explicit, own
 from hgad_jax.data.check import check, save
 from hgad_jax.data.folder import Listing
@@ -26,7 +24,6 @@ from hgad_jax.data.records import Dataset
 from hgad_jax.data.selection import select_class
 from hgad_jax.errors import UserError
 from hgad_jax.exit_status import DONE, SOME_UNUSABLE, status_of
-from hgad_jax.mistyped import unknown_key
 
 
 def main() -> None:
@@ -101,17 +98,7 @@ def _config(arguments: Sequence[str]) -> Any:
     if not arguments:
         return get_config("hgad_folder")
     given = any(argument.startswith("--config=") for argument in arguments)
-    argv = by_file(["check", *([] if given else ["--config=hgad_folder"]), *arguments])
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "As of train.", flag_values=values, sys_argv=argv)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
-        try:
-            values(argv)
-            return values.config.copy_and_resolve_references()
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
-            raise UserError(unknown or f"--config: {' '.join(str(error).split())}") from error
+    return read(["check", *([] if given else ["--config=hgad_folder"]), *arguments], said_of="--config")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -84,8 +84,8 @@ def words(text: str) -> tuple[str, ...]:
 
 def _reproduce(args: argparse.Namespace, settings: dict[str, str]) -> int:
     from hgad_jax.files import expanded
+    from hgad_jax.reproducing.all_tables import table_of
     from hgad_jax.reproducing.job import Places
-    from hgad_jax.reproducing.papers import table_of
     from hgad_jax.reproducing.plan import plan
 
     table = table_of(args.table)
@@ -102,7 +102,7 @@ def _reproduce(args: argparse.Namespace, settings: dict[str, str]) -> int:
 
 def carry_out(planned, places, *, dry_run: bool) -> int:
     """Runs a plan, or shows its commands; returns the exit status."""
-    from hgad_jax.reproducing.costs import measure_all
+    from hgad_jax.reproducing.cost_table import measure_all
     from hgad_jax.reproducing.plan import shell_lines
     from hgad_jax.reproducing.reproduce import reproduce
     from hgad_jax.reproducing.tables import COMPLEXITY
@@ -122,9 +122,9 @@ def carry_out(planned, places, *, dry_run: bool) -> int:
 
 
 def _list(args: argparse.Namespace, settings: dict[str, str]) -> int:
+    from hgad_jax.reproducing.all_tables import TABLES
     from hgad_jax.reproducing.hours import hours, speed_here
     from hgad_jax.reproducing.job import Places
-    from hgad_jax.reproducing.papers import TABLES
     from hgad_jax.reproducing.plan import plan
     from hgad_jax.reproducing.tables import COMPLEXITY
 
@@ -151,8 +151,8 @@ def _list(args: argparse.Namespace, settings: dict[str, str]) -> int:
 
 def _cost(config: Sequence[str], out: str) -> int:
     from hgad_jax.files import write_atomically
-    from hgad_jax.reproducing.cost import measured
     from hgad_jax.reproducing.job import read_config
+    from hgad_jax.reproducing.measured_cost import measured
 
     found = json.dumps(measured(read_config(config)), indent=2) + "\n"
     if out:

@@ -11,6 +11,7 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
+from hgad_jax.errors import UserError
 from hgad_jax.types import total
 
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
@@ -61,7 +62,10 @@ def _window_sum(x: Any, params: dict[str, Any]) -> Any:
     """Sums over windows as sums of shifted arrays."""
     shape, strides = params["window_dimensions"], params["window_strides"]
     if set(params["base_dilation"]) | set(params["window_dilation"]) != {1}:
-        raise NotImplementedError("sums over windows with gaps")
+        raise UserError(
+            "A part of this model sums over windows with gaps, which no program for ONNX can be made of yet: "
+            "export it without --format=onnx."
+        )
     x = lax.pad(x, x.dtype.type(0), [(low, high, 0) for low, high in params["padding"]])
     counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, shape, strides, strict=True)]
 

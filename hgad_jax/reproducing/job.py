@@ -3,17 +3,11 @@
 import hashlib
 import re
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags
-from ml_collections import config_flags
-
-from hgad_jax.config.by_name import by_file
-from hgad_jax.errors import UserError
-from hgad_jax.mistyped import unknown_key
+from hgad_jax.config.by_name import read
 
 PROGRAM = (sys.executable, "-m", "hgad_jax")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.]+")  # what stays out of a folder's name
@@ -95,18 +89,7 @@ def read_config(arguments: Sequence[str]) -> Any:
     Raises:
       UserError: as `config_of`.
     """
-    argv = by_file(["reproduce", *arguments])
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "As of train.", flag_values=values, sys_argv=argv)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads the file
-        try:
-            values(argv)
-            return values.config.copy_and_resolve_references()
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            unknown = isinstance(error, KeyError | AttributeError) and unknown_key(argv, values["config"])
-            said = " ".join(str(error).split())
-            raise UserError(unknown or f"{' '.join(argv[1:2])}: {said}") from error
+    return read(["reproduce", *arguments], said_of=" ".join(arguments[:1]))
 
 
 def merged(*parts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -8,10 +8,10 @@ from trees import PYTHON, ROOT
 
 from hgad_jax.config import get_config
 from hgad_jax.papers.figures import every
-from hgad_jax.reproducing.cost import measured
-from hgad_jax.reproducing.costs import measure_all
+from hgad_jax.reproducing.all_tables import TABLES
+from hgad_jax.reproducing.cost_table import measure_all
 from hgad_jax.reproducing.job import Places
-from hgad_jax.reproducing.papers import TABLES
+from hgad_jax.reproducing.measured_cost import measured
 from hgad_jax.reproducing.plan import plan
 from hgad_jax.reproducing.tables import COMPLEXITY
 

@@ -8,9 +8,9 @@ from hgad_jax.cli import reproduce as command
 from hgad_jax.cli import sweep as sweep_command
 from hgad_jax.config import get_config, validate
 from hgad_jax.errors import UserError
+from hgad_jax.reproducing.all_tables import TABLES, table_of
 from hgad_jax.reproducing.hours import hours
 from hgad_jax.reproducing.job import Places, commands, config_of
-from hgad_jax.reproducing.papers import TABLES, table_of
 from hgad_jax.reproducing.plan import plan, shell_lines
 from hgad_jax.reproducing.sweep import table as sweep_table
 from hgad_jax.runs import workdir

@@ -12,8 +12,8 @@ import pytest
 from trees import ROOT
 
 from hgad_jax.errors import UserError
+from hgad_jax.reproducing.all_tables import TABLES
 from hgad_jax.reproducing.job import Places, config_of
-from hgad_jax.reproducing.papers import TABLES
 from hgad_jax.reproducing.plan import plan
 from hgad_jax.reproducing.run import devices, last_error, results_of, run_all
 from hgad_jax.runs import workdir
@@ -121,7 +121,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from hgad_jax.exit_status import status_of
 from hgad_jax.reproducing.job import Places
-from hgad_jax.reproducing.papers import TABLES
+from hgad_jax.reproducing.all_tables import TABLES
 from hgad_jax.reproducing.plan import plan
 from hgad_jax.reproducing.run import run_all
 planned = plan(TABLES["hgad_table3"], columns=("cflow",), classes=("bottle", "cable", "screw"))

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from reproducing.small import in_process, small
 
+from hgad_jax.reproducing.all_tables import TABLES
 from hgad_jax.reproducing.job import Places
-from hgad_jax.reproducing.papers import TABLES
 from hgad_jax.reproducing.plan import plan
 from hgad_jax.reproducing.reproduce import reproduce
 from hgad_jax.reproducing.run import _Running

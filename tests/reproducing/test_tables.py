@@ -8,8 +8,8 @@ from reproducing.small import in_process, make, small
 
 from hgad_jax.cli import reproduce as command
 from hgad_jax.papers.figures import every
+from hgad_jax.reproducing.all_tables import TABLES
 from hgad_jax.reproducing.job import Places
-from hgad_jax.reproducing.papers import TABLES
 from hgad_jax.reproducing.plan import plan
 from hgad_jax.reproducing.reproduce import reproduce
 from hgad_jax.reproducing.run import _Running
