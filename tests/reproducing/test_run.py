@@ -13,9 +13,9 @@ from trees import ROOT
 
 from hgad_jax.errors import UserError
 from hgad_jax.reproducing.all_tables import TABLES
-from hgad_jax.reproducing.job import Places, config_of
+from hgad_jax.reproducing.job import Job, Places, config_of
 from hgad_jax.reproducing.plan import plan
-from hgad_jax.reproducing.run import devices, last_error, results_of, run_all
+from hgad_jax.reproducing.run import devices, last_error, results_of, results_path, run_all
 from hgad_jax.runs import workdir
 
 # Writes what `train` and `eval` write that the runner looks at, and the device that it was given.
@@ -105,6 +105,22 @@ def test_results_of_another_config_are_refused(fake):
     path.write_text(path.read_text().replace('"epochs": 200.0', '"epochs": 100.0'))
     with pytest.raises(UserError, match="another config"):
         run_all(planned.jobs, places, log=lambda line: None, program=program, slots=[{}])
+
+
+def test_results_without_what_the_table_shows_are_none(tmp_path):
+    """As of a run that another table has evaluated, which shows less."""
+    places = Places(tmp_path)
+    job = Job("hgad_elpv", (), 0, ("--normality", "--report"))
+    path = results_path(job, places)
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert results_of(job, places) is None
+    path.with_name("report.html").write_text("")
+    assert results_of(job, places) is None
+    path.write_text('{"ks": {}}')
+    assert results_of(job, places) == {"ks": {}}
+    path.with_name("report.html").unlink()
+    assert results_of(job, places) is None
 
 
 def test_broken_results_are_told(fake):
